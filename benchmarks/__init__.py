@@ -1,0 +1,1 @@
+"""Runnable studies of volcodec and its peers; README.md says what each one measures."""

@@ -1,0 +1,115 @@
+"""Options and arguments that several commands share, and how their text is understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# (parameter, option, type, help); each is a target of the encoder, of which one is given
+_TARGETS: tuple[tuple[str, str, Any, str], ...] = (
+    ("max_error", "E", click.FloatRange(min=0), "Largest error of any voxel, in the data's units."),
+    (
+        "rel_error",
+        "R",
+        click.FloatRange(min=0),
+        "The same, as a share of max - min.  [default: 1e-3]",
+    ),
+    ("psnr", "DB", click.FLOAT, "PSNR in dB, kept and exceeded by at most 0.3."),
+    ("ratio", "N", click.FloatRange(min=0, min_open=True), "Raw bytes / file bytes, at least."),
+    ("bits", "B", click.FloatRange(min=0, min_open=True), "Bits per voxel, at most."),
+)
+DEFAULT_TARGET = {"rel_error": 1e-3}
+
+
+def target_options(command: Command) -> Command:
+    """Add --max-error, --rel-error, --psnr, --ratio, --bits and --lossless."""
+    lossless = click.option("--lossless", is_flag=True, help="Bit for bit.")
+    command = lossless(command)
+    for name, metavar, kind, text in reversed(_TARGETS):
+        option = "--" + name.replace("_", "-")
+        command = click.option(option, name, type=kind, metavar=metavar, help=text)(command)
+    return command
+
+
+def take_target(given: dict[str, Any]) -> dict[str, Any]:
+    """Remove the target's options from `given` and return the one that was used.
+
+    Raises click.UsageError where there are several.
+    """
+    names = [name for name, *_ in _TARGETS]
+    values = {name: given.pop(name) for name in names}
+    target = {name: value for name, value in values.items() if value is not None}
+    if given.pop("lossless"):
+        target["lossless"] = True
+    if len(target) > 1:
+        used = " and ".join("--" + name.replace("_", "-") for name in target)
+        raise click.UsageError(f"{used} exclude each other: give one target.")
+    return target or dict(DEFAULT_TARGET)
+
+
+def parse_region(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[slice, ...] | None:
+    """Return `Z0:Z1,Y0:Y1,X0:X1` as slices, as the callback of an option.
+
+    As in Python, bounds may be left out or negative; raises click.BadParameter for steps.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 3:
+        raise click.BadParameter(f"{text!r} has {len(parts)} parts, a volume 3 axes.", ctx, option)
+    region = []
+    for part in parts:
+        bounds = part.split(":") if part else ["", ""]
+        if len(bounds) != 2:
+            what = "has a step" if len(bounds) > 2 else "is no range: write it as START:STOP"
+            raise click.BadParameter(f"{part!r} {what}.", ctx, option)
+        try:
+            low, high = (int(bound) if bound.strip() else None for bound in bounds)
+        except ValueError:
+            raise click.BadParameter(
+                f"{part!r}: the bounds are whole numbers.", ctx, option
+            ) from None
+        region.append(slice(low, high))
+    return tuple(region)
+
+
+def input_file(name: str, **settings: Any) -> Callable[[Command], Command]:
+    """Add an argument for a file that must exist (else status 2)."""
+    return click.argument(name, type=click.Path(exists=True, dir_okay=False), **settings)
+
+
+def dataset_option(text: str) -> Callable[[Command], Command]:
+    """Add --dataset NAME."""
+    return click.option("--dataset", metavar="NAME", help=text)
+
+
+def force_option(command: Command) -> Command:
+    """Add --force."""
+    return click.option("--force", is_flag=True, help="Replace OUT if it exists.")(command)
+
+
+def model_option(command: Command) -> Command:
+    """Add --model PATH, for a file whose model is not at hand."""
+    return click.option(
+        "--model", metavar="PATH", help="The model that wrote the file, if it is not a shipped one."
+    )(command)
+
+
+def machine_options(command: Command) -> Command:
+    """Add --threads and --device."""
+    command = click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    )(command)
+    return click.option(
+        "--threads", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: all cores]"
+    )(command)

@@ -1,0 +1,81 @@
+"""`view` and `demo`: what a person looks at."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from volcodec.cli.options import dataset_option, force_option, input_file
+from volcodec.cli.progress import progress_bar
+
+_DEMO_PICTURE = "volcodec-demo.png"
+
+
+def _picture(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and os.path.splitext(value)[1].lower() != ".png":
+        raise click.BadParameter(f"{value}: a picture is a .png file.", ctx, option)
+    return value
+
+
+def _quiet_matplotlib() -> None:
+    """Keep its news of building a font cache from standard error."""
+    import logging
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+@click.command(short_help="Draw a picture of a volume, or of the error of a copy.")
+@input_file("file", metavar="FILE")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(),
+    required=True,
+    callback=_picture,
+    metavar="PICTURE.png",
+    help="The picture to write.",
+)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="OTHER",
+    help="The original, or another copy: adds the map of the errors.",
+)
+@dataset_option("The dataset to show.")
+@force_option
+def view(file: str, out: str, **given: Any) -> None:
+    """Draw FILE (.vc, .h5, .hdf5 or .npy): its three mid-slices and its projections."""
+    from volcodec.view import draw
+
+    _quiet_matplotlib()
+    with progress_bar() as progress:
+        draw(file, out, progress=progress, **given)
+    click.echo(out)
+
+
+@click.command(short_help="Show the main job on a small volume made on the spot.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(),
+    callback=_picture,
+    metavar="PICTURE.png",
+    help=f"The picture; OUT.vc is written beside it.  [default: {_DEMO_PICTURE}]",
+)
+@force_option
+def demo(out: str | None, force: bool) -> None:
+    """Make a smoke volume, compress, decompress and verify it; end in figures and a picture."""
+    from volcodec.demo import run, show
+
+    _quiet_matplotlib()
+    # its own files of an earlier run may be replaced without being asked
+    with progress_bar() as progress:
+        outcome = run(out or _DEMO_PICTURE, force=force or out is None, progress=progress)
+    show(outcome)
+
+
+COMMANDS = (view, demo)

@@ -1,0 +1,1 @@
+"""Entropy coding of integer symbols: contexts choose tables, rANS codes with them."""

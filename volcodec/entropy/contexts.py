@@ -1,0 +1,233 @@
+"""What chooses a table: exact integer arithmetic from decoded symbols to table indices.
+
+Everything that must agree on every machine is in this file. Features are integers below 256:
+logarithms, by table look-up, of sums of magnitudes of symbols that are already decoded. A network
+of three layers turns them into a table index; its weights and activations are integers held in
+float32, and every sum of absolute products stays below 2**24 (checked when a model is loaded), so
+any order of summation, any vector width and any device gives the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from ..transform.pyramid import BAND_ORDER, half_shape
+
+CLASSES = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
+OWN, PARENT = 5, 3  # features of the own band and of the parent
+FEATURES = OWN + PARENT + 2 * (len(BAND_ORDER) - 1)
+NETS = 8 * len(CLASSES)
+LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
+ACTIVATION = 255
+EXACT = 1 << 24
+_CLIP = 4095  # magnitudes and sums are clipped here
+_BLOCK = 64
+
+# floor(16 * log2(1 + s)): computed once with exact integers, (1 + s)**16 against powers of two
+LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(_CLIP + 1)], dtype=np.uint8)
+
+
+@dataclass
+class LevelState:
+    """Magnitudes (and their face sums) of the subbands of one level, as far as decoded.
+
+    ``mag`` and ``faces``: uint16 (8, z + 2, y + 2, x + 2), a margin of zeros around each band.
+    """
+
+    mag: np.ndarray
+    faces: np.ndarray
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> LevelState:
+        """For a level whose lifted array has ``shape`` (the level's input)."""
+        z, y, x = half_shape(shape)
+        full = (8, z + 2, y + 2, x + 2)
+        return cls(np.zeros(full, np.uint16), np.zeros(full, np.uint16))
+
+    def close_band(self, band: int, shape: tuple[int, int, int]) -> None:
+        """Sum the faces of a band that is complete."""
+        _face_sums(self.mag[band], self.faces[band], shape[0], shape[1], shape[2])
+
+
+@numba.njit(cache=True, nogil=True)
+def _face_sums(m: np.ndarray, out: np.ndarray, nz: int, ny: int, nx: int) -> None:
+    for z in range(1, nz + 1):
+        for y in range(1, ny + 1):
+            for x in range(1, nx + 1):
+                s = (
+                    np.int32(m[z, y, x - 1]) + m[z, y, x + 1] + m[z, y - 1, x]
+                    + m[z, y + 1, x] + m[z - 1, y, x] + m[z + 1, y, x]
+                )  # fmt: skip
+                out[z, y, x] = min(s, 4095)
+
+
+@numba.njit(cache=True, nogil=True)
+def features(
+    mag: np.ndarray,
+    faces: np.ndarray,
+    parent_mag: np.ndarray,
+    parent_faces: np.ndarray,
+    band: int,
+    before: np.ndarray,
+    shape: tuple[int, int, int],
+    offset: tuple[int, int, int],
+    log: np.ndarray,
+    out: np.ndarray,
+    where: np.ndarray,
+) -> int:
+    """Features of the positions ``offset + 2 k`` of a band, in raster order.
+
+    Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
+    (FEATURES, count)) belongs to position ``where[j]``. Returns the number of columns.
+    """
+    nz, ny, nx = shape
+    m = mag[band]
+    pm = parent_mag[band]
+    pf = parent_faces[band]
+    has_parent = parent_mag.shape[1] > 2
+    n_before = before.size
+    i = 0
+    j = 0
+    for z in range(offset[0] + 1, nz + 1, 2):
+        for y in range(offset[1] + 1, ny + 1, 2):
+            for x in range(offset[2] + 1, nx + 1, 2):
+                fx = np.int32(m[z, y, x - 1]) + m[z, y, x + 1]
+                fy = np.int32(m[z, y - 1, x]) + m[z, y + 1, x]
+                fz = np.int32(m[z - 1, y, x]) + m[z + 1, y, x]
+                edges = (
+                    np.int32(m[z, y - 1, x - 1]) + m[z, y - 1, x + 1]
+                    + m[z, y + 1, x - 1] + m[z, y + 1, x + 1]
+                    + m[z - 1, y, x - 1] + m[z - 1, y, x + 1]
+                    + m[z + 1, y, x - 1] + m[z + 1, y, x + 1]
+                    + m[z - 1, y - 1, x] + m[z - 1, y + 1, x]
+                    + m[z + 1, y - 1, x] + m[z + 1, y + 1, x]
+                )  # fmt: skip
+                corners = (
+                    np.int32(m[z - 1, y - 1, x - 1]) + m[z - 1, y - 1, x + 1]
+                    + m[z - 1, y + 1, x - 1] + m[z - 1, y + 1, x + 1]
+                    + m[z + 1, y - 1, x - 1] + m[z + 1, y - 1, x + 1]
+                    + m[z + 1, y + 1, x - 1] + m[z + 1, y + 1, x + 1]
+                )  # fmt: skip
+                any_ = fx + fy + fz + edges + corners
+                out[0, j] = log[min(fx, 4095)]
+                out[1, j] = log[min(fy, 4095)]
+                out[2, j] = log[min(fz, 4095)]
+                out[3, j] = log[min(edges, 4095)]
+                out[4, j] = log[min(corners, 4095)]
+                if has_parent:
+                    pz = ((z - 1) >> 1) + 1
+                    py = ((y - 1) >> 1) + 1
+                    px = ((x - 1) >> 1) + 1
+                    p0 = np.int32(pm[pz, py, px])
+                    p6 = np.int32(pf[pz, py, px])
+                    near = (
+                        np.int32(pm[pz, py, px + 1 - 2 * (x & 1)])
+                        + pm[pz, py + 1 - 2 * (y & 1), px]
+                        + pm[pz + 1 - 2 * (z & 1), py, px]
+                    )
+                    any_ += p0 + p6
+                    out[5, j] = log[p0]
+                    out[6, j] = log[p6]
+                    out[7, j] = log[min(near, 4095)]
+                else:
+                    out[5, j] = 0
+                    out[6, j] = 0
+                    out[7, j] = 0
+                for b in range(n_before):
+                    s0 = mag[before[b], z, y, x]
+                    s6 = faces[before[b], z, y, x]
+                    any_ += np.int32(s0) + s6
+                    out[8 + 2 * b, j] = log[s0]
+                    out[9 + 2 * b, j] = log[s6]
+                if any_ > 0:
+                    where[j] = i
+                    j += 1
+                i += 1
+    return j
+
+
+# Contraction and reassociation are safe: every sum is exact in any order
+_EXACT_SUMS = {"contract", "reassoc", "nnan", "ninf", "nsz"}
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_EXACT_SUMS)
+def _layer(
+    a: np.ndarray, used: int, w: np.ndarray, b: np.ndarray, scale: float, out: np.ndarray
+) -> None:
+    """``out[h] = clip(floor((w a + b) scale), 0, 255)``, two rows of ``w`` at a time."""
+    full = used - used % 4
+    for h in range(0, w.shape[0], 2):
+        o0, o1 = out[h], out[h + 1]
+        b0, b1 = b[h], b[h + 1]
+        for v in range(_BLOCK):
+            o0[v] = b0
+            o1[v] = b1
+        for f in range(0, full, 4):
+            r0, r1, r2, r3 = a[f], a[f + 1], a[f + 2], a[f + 3]
+            u0, u1, u2, u3 = w[h, f], w[h, f + 1], w[h, f + 2], w[h, f + 3]
+            v0, v1, v2, v3 = w[h + 1, f], w[h + 1, f + 1], w[h + 1, f + 2], w[h + 1, f + 3]
+            for v in range(_BLOCK):
+                x0, x1, x2, x3 = r0[v], r1[v], r2[v], r3[v]
+                o0[v] += u0 * x0 + u1 * x1 + u2 * x2 + u3 * x3
+                o1[v] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3
+        for f in range(full, used):
+            row = a[f]
+            wf0, wf1 = w[h, f], w[h + 1, f]
+            for v in range(_BLOCK):
+                o0[v] += wf0 * row[v]
+                o1[v] += wf1 * row[v]
+        for v in range(_BLOCK):
+            t0 = np.floor(o0[v] * scale)
+            t1 = np.floor(o1[v] * scale)
+            o0[v] = min(max(t0, np.float32(0)), np.float32(ACTIVATION))
+            o1[v] = min(max(t1, np.float32(0)), np.float32(ACTIVATION))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_EXACT_SUMS)
+def choose(
+    x: np.ndarray,
+    count: int,
+    where: np.ndarray,
+    used: int,
+    w1: np.ndarray,
+    b1: np.ndarray,
+    w2: np.ndarray,
+    b2: np.ndarray,
+    w3: np.ndarray,
+    b3: float,
+    scales: np.ndarray,
+    top: int,
+    out: np.ndarray,
+) -> None:
+    """Table index for ``count`` columns of features, of which the first ``used`` rows count.
+
+    ``out`` (uint8) at ``where[j]`` becomes the index of column ``j``. Weights are float32 holding
+    integers, layers have even widths; ``scales`` are the powers of two that follow each layer.
+    """
+    h1 = w1.shape[0]
+    h2 = w2.shape[0]
+    a0 = np.zeros((w1.shape[1], _BLOCK), np.float32)
+    a1 = np.empty((h1, _BLOCK), np.float32)
+    a2 = np.empty((h2, _BLOCK), np.float32)
+    acc = np.empty(_BLOCK, np.float32)
+    for start in range(0, count, _BLOCK):
+        n = min(_BLOCK, count - start)
+        for f in range(used):
+            row = a0[f]
+            for v in range(n):
+                row[v] = x[f, start + v]
+        _layer(a0, used, w1, b1, scales[0], a1)
+        _layer(a1, h1, w2, b2, scales[1], a2)
+        for v in range(_BLOCK):
+            acc[v] = b3
+        for k in range(h2):
+            w = w3[k]
+            row = a2[k]
+            for v in range(_BLOCK):
+                acc[v] += w * row[v]
+        for v in range(n):
+            t = np.floor(acc[v] * scales[2])
+            out[where[start + v]] = np.uint8(min(max(t, np.float32(0)), np.float32(top)))

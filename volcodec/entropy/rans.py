@@ -1,0 +1,158 @@
+"""Interleaved range asymmetric numeral systems (rANS; Duda 2013) with static tables.
+
+A run of symbols is coded in rounds of ``lanes`` symbols, one per lane. Each lane is a 32-bit
+state; all lanes share one sequence of 16-bit words, read in this order: round by round, first the
+words that the tokens of lanes 0, 1, ... need, then those of their raw bits. Lanes can therefore be
+decoded in parallel (a prefix sum over the lanes that need a word gives each its place), and one
+bitstream serves every device (interleaving: Giesen 2014).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
+
+MAX_LANES = 32
+LOW = 1 << 16  # states stay in [2**16, 2**32)
+_MASK = (1 << PROB_BITS) - 1
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _put_bits(
+    x: int, value: int, n: int, words: np.ndarray, w: int
+) -> tuple[int, int]:
+    """Push ``n`` <= 16 raw bits; returns the state and the write position."""
+    if x >= (1 << (32 - n)):
+        w -= 1
+        words[w] = x & 0xFFFF
+        x >>= 16
+    return (x << n) | value, w
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _refill(x: int, words: np.ndarray, position: int) -> tuple[int, int]:
+    """Bring a state back above the lower end with the next word, where it fell below."""
+    if x < LOW:
+        x <<= 16
+        if position < words.size:
+            x |= np.int64(words[position])
+        position += 1
+    return x, position
+
+
+@numba.njit(cache=True, nogil=True)
+def encode_runs(
+    symbols: np.ndarray,
+    tables: np.ndarray,
+    ends: np.ndarray,
+    lanes: int,
+    freq: np.ndarray,
+    start: np.ndarray,
+    words: np.ndarray,
+    states: np.ndarray,
+) -> int:
+    """Encode runs of ``symbols`` (int32) with ``tables`` (uint8), backwards.
+
+    ``ends`` are the ends of the runs. Words are written at the end of ``words`` (uint16, at least
+    four per symbol); returns the position of the first. ``states`` (int64) takes the final states.
+    """
+    for lane in range(lanes):
+        states[lane] = LOW
+    w = words.size
+    for r in range(ends.size - 1, -1, -1):
+        begin = ends[r - 1] if r > 0 else 0
+        size = ends[r] - begin
+        rounds = (size + lanes - 1) // lanes
+        for k in range(rounds - 1, -1, -1):
+            base = begin + k * lanes
+            count = min(lanes, ends[r] - base)
+            for lane in range(count - 1, -1, -1):
+                s = np.int64(symbols[base + lane])
+                if s == 0 and freq[tables[base + lane], 0] > 0:
+                    continue
+                m = -s if s < 0 else s
+                token = token_of(m)
+                x = states[lane]
+                if s != 0:
+                    n = extra_bits(token) + 1
+                    raw = ((m - token_base(token)) << 1) | (1 if s < 0 else 0)
+                    if n > 16:
+                        x, w = _put_bits(x, raw >> 16, n - 16, words, w)
+                        n = 16
+                        raw &= 0xFFFF
+                    x, w = _put_bits(x, raw, n, words, w)
+                if freq[tables[base + lane], token] == 0:
+                    x, w = _put_bits(x, token, ESCAPE_BITS, words, w)
+                states[lane] = x
+            for lane in range(count - 1, -1, -1):
+                s = np.int64(symbols[base + lane])
+                token = token_of(-s if s < 0 else s)
+                t = tables[base + lane]
+                if freq[t, token] == 0:
+                    token = ESCAPE
+                f = np.int64(freq[t, token])
+                x = states[lane]
+                if x >= (f << (32 - PROB_BITS)):
+                    w -= 1
+                    words[w] = x & 0xFFFF
+                    x >>= 16
+                q = np.int64(np.uint32(x) // np.uint32(f))
+                states[lane] = (q << PROB_BITS) + (x - q * f) + start[t, token]
+    return w
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_run(
+    words: np.ndarray,
+    position: int,
+    states: np.ndarray,
+    lanes: int,
+    tables: np.ndarray,
+    freq: np.ndarray,
+    start: np.ndarray,
+    slots: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """Decode ``tables.size`` symbols into ``out`` (int32); returns the next word position.
+
+    Words past the end read as zero, so no bytes can lead outside of ``words``; the caller checks
+    that the position returned does not exceed ``words.size``.
+    """
+    size = tables.size
+    token_buffer = np.empty(MAX_LANES, np.int64)
+    for base in range(0, size, lanes):
+        count = min(lanes, size - base)
+        for lane in range(count):
+            x = states[lane]
+            t = tables[base + lane]
+            slot = x & _MASK
+            token = slots[t, slot]
+            x = np.int64(freq[t, token]) * (x >> PROB_BITS) + slot - start[t, token]
+            states[lane], position = _refill(x, words, position)
+            token_buffer[lane] = token
+        for lane in range(count):
+            token = token_buffer[lane]
+            if token == 0:
+                out[base + lane] = 0
+                continue
+            x = states[lane]
+            if token == ESCAPE:
+                token = x & ((1 << ESCAPE_BITS) - 1)
+                x, position = _refill(x >> ESCAPE_BITS, words, position)
+                if token == 0:
+                    states[lane] = x
+                    out[base + lane] = 0
+                    continue
+            n = extra_bits(token) + 1
+            low = min(n, 16)
+            raw = x & ((1 << low) - 1)
+            x, position = _refill(x >> low, words, position)
+            if n > 16:
+                raw |= (x & ((1 << (n - 16)) - 1)) << 16
+                x, position = _refill(x >> (n - 16), words, position)
+            states[lane] = x
+            m = token_base(token) + (raw >> 1)
+            out[base + lane] = np.int32(-m if raw & 1 else m)
+    return position

@@ -1,0 +1,215 @@
+"""The bytes of one scale: offsets, choice of tables, rANS states and words.
+
+See "Scales" in docs/format.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numba
+import numpy as np
+
+from ..errors import FormatError
+from . import rans
+from .classic import CONTEXTS
+from .tables import COST_BITS, TOKENS, Tables, token_of
+
+_PAIR_BITS = 16  # what an exception in a learned mapping costs
+_LANES_LOG2 = 0x07
+_MAPPED = 0x08
+
+
+@dataclass
+class LevelRuns:
+    """Symbols of one level in coding order, with both choices of keys, band by band.
+
+    ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs.
+    """
+
+    symbols: list[np.ndarray] = field(default_factory=list)
+    learned: list[np.ndarray] = field(default_factory=list)
+    classic: list[np.ndarray] = field(default_factory=list)
+    ends: list[np.ndarray] = field(default_factory=list)
+    back: tuple[int, int] = (128, 128)
+
+    def add(
+        self, symbols: np.ndarray, learned: np.ndarray, classic: np.ndarray, ends: np.ndarray
+    ) -> None:
+        """Append a band."""
+        self.symbols.append(symbols)
+        self.learned.append(learned)
+        self.classic.append(classic)
+        self.ends.append(ends)
+
+
+@numba.njit(cache=True, nogil=True)
+def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
+    for i in range(symbols.size):
+        s = np.int64(symbols[i])
+        hist[keys[i], token_of(-s if s < 0 else s)] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _compact(
+    symbols: np.ndarray,
+    keys: np.ndarray,
+    ends: np.ndarray,
+    mapping: np.ndarray,
+    skip: int,
+    out_symbols: np.ndarray,
+    out_tables: np.ndarray,
+    out_ends: np.ndarray,
+    n: int,
+) -> int:
+    """Copy the symbols that are coded; returns the new length."""
+    i = 0
+    for r in range(ends.size):
+        while i < ends[r]:
+            t = mapping[keys[i]]
+            if t >= skip:
+                out_symbols[n] = symbols[i]
+                out_tables[n] = t
+                n += 1
+            i += 1
+        out_ends[r] = n
+    return n
+
+
+class Plan:
+    """How a scale would be written by one path, and how many bytes that would take."""
+
+    def __init__(
+        self, levels: list[LevelRuns], tables: Tables, classical: bool, lossy: bool
+    ) -> None:
+        self.levels, self.tables, self.classical = levels, tables, classical
+        self.bytes = 0
+        self.empty = not any(s.any() for m in levels for s in m.symbols)
+        if self.empty:
+            return
+        self.head = b"".join(bytes(m.back) for m in levels) if lossy else b""
+        self.maps = []
+        skip = len(tables)
+        units = 0
+        any_exception = False
+        for m in levels:
+            keys = m.classic if classical else m.learned
+            hist = np.zeros((CONTEXTS if classical else len(tables), TOKENS), np.int64)
+            for s, k in zip(m.symbols, keys, strict=True):
+                _histogram(s, k, hist)
+            by_table = hist @ tables.cost.T.astype(np.int64)
+            best = np.argmin(by_table, axis=1)
+            if classical:
+                mapping = best
+                self.head += bytes(best.astype(np.uint8))
+            else:
+                own = np.arange(len(tables))
+                gain = by_table[own, own] - by_table[own, best]
+                mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, best, own)
+                any_exception = any_exception or bool((mapping != own).any())
+            rows = np.arange(mapping.size)
+            units += int(by_table[rows, mapping].sum())
+            used = hist[:, 1:].any(axis=1)
+            skip = min(skip, int(mapping[used].min(initial=skip)))
+            self.maps.append(mapping.astype(np.uint8))
+        self.skip = skip
+        self.exceptions = any_exception
+        if any_exception:
+            for mapping in self.maps:
+                changed = np.flatnonzero(mapping != np.arange(mapping.size))
+                pairs = np.stack([changed, mapping[changed]], axis=1).astype(np.uint8)
+                self.head += bytes([changed.size]) + pairs.tobytes()
+        payload = units // (8 << COST_BITS)
+        self.lanes_log2 = 0 if payload < 1024 else 2 if payload < 8192 else 3
+        if payload >= 1 << 16:
+            self.lanes_log2 = 5
+        self.bytes = 2 + len(self.head) + (4 << self.lanes_log2) + payload
+
+    def write(self) -> bytes:
+        """The stream."""
+        if self.empty:
+            return b""
+        size = sum(s.size for m in self.levels for s in m.symbols)
+        symbols = np.empty(size, np.int32)
+        tables = np.empty(size, np.uint8)
+        runs = sum(len(e) for m in self.levels for e in m.ends)
+        ends = np.empty(runs, np.int64)
+        n = r = 0
+        for m, mapping in zip(self.levels, self.maps, strict=True):
+            keys = m.classic if self.classical else m.learned
+            for s, k, e in zip(m.symbols, keys, m.ends, strict=True):
+                n = _compact(
+                    s, k, e, mapping, self.skip, symbols, tables, ends[r : r + e.size], n
+                )
+                r += e.size
+        lanes = 1 << self.lanes_log2
+        states = np.zeros(rans.MAX_LANES, np.int64)
+        words = np.empty(4 * n + 8, np.uint16)
+        t = self.tables
+        first = rans.encode_runs(
+            symbols[:n], tables[:n], ends, lanes, t.freq, t.start, words, states
+        )
+        flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
+        head = bytes([flags, self.skip]) + self.head
+        body = states[:lanes].astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
+        return head + body
+
+
+class StreamReader:
+    """Reads what a stream begins with and keeps the place of its rANS words.
+
+    ``words`` is None where the stream is empty, which says that every symbol is zero.
+    """
+
+    def __init__(
+        self, data: bytes, levels: int, tables: Tables, classical: bool, lossy: bool
+    ) -> None:
+        self.words: np.ndarray | None = None
+        self.back = [(128, 128)] * levels
+        self.mapping: list[np.ndarray] = []
+        self.position = 0
+        if not data:
+            return
+        try:
+            flags, self.skip = data[0], data[1]
+            at = 2
+            if flags & ~(_LANES_LOG2 | _MAPPED) or flags & _LANES_LOG2 > 5:
+                raise FormatError("a scale begins with flags that are not defined")
+            if lossy:
+                self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
+                at += 2 * levels
+            for _ in range(levels):
+                if classical:
+                    mapping = np.frombuffer(data, np.uint8, CONTEXTS, at).copy()
+                    at += CONTEXTS
+                else:
+                    mapping = np.arange(len(tables), dtype=np.uint8)
+                    if flags & _MAPPED:
+                        count = data[at]
+                        pairs = np.frombuffer(data, np.uint8, 2 * count, at + 1).reshape(-1, 2)
+                        at += 1 + 2 * count
+                        if count and pairs.max() >= len(tables):
+                            raise FormatError("a scale names a table that its model lacks")
+                        mapping[pairs[:, 0]] = pairs[:, 1]
+                if mapping.max() >= len(tables):
+                    raise FormatError("a scale names a table that does not exist")
+                self.mapping.append(mapping)
+            self.lanes = 1 << (flags & _LANES_LOG2)
+            states = np.frombuffer(data, "<u4", self.lanes, at).astype(np.int64)
+            at += 4 * self.lanes
+            if (len(data) - at) % 2:
+                raise FormatError("a scale ends in half a word")
+            if (states < rans.LOW).any():
+                raise FormatError("a scale begins with an impossible state")
+        except (IndexError, ValueError):
+            raise FormatError("a scale is shorter than its own beginning says") from None
+        self.states = np.zeros(rans.MAX_LANES, np.int64)
+        self.states[: self.lanes] = states
+        self.words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at).astype(np.uint16)
+
+    def check(self) -> None:
+        """FormatError unless exactly all words were read and the states are back at the start."""
+        if self.words is None:
+            return
+        if self.position != self.words.size or (self.states[: self.lanes] != rans.LOW).any():
+            raise FormatError("a scale does not decode to its own end")

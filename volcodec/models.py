@@ -1,0 +1,223 @@
+"""Models: frozen integer weights and tables in one safetensors file, their card and identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .entropy import contexts
+from .entropy.tables import Tables
+from .errors import ModelError
+from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
+
+SUFFIX = ".safetensors"
+MAX_BYTES = 64 << 20
+BANKS = ("lossy", "lattice")
+_SHIPPED = Path(__file__).parent / "weights"
+_SOURCE_TREE = Path(__file__).parent.parent / "models"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Networks, tables and lifting coefficients for one kind of coding.
+
+    Weights are float32 that hold integers; see :mod:`volcodec.entropy.contexts`.
+    """
+
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+    w3: np.ndarray
+    b3: np.ndarray
+    scales: np.ndarray
+    zero: np.ndarray
+    tables: Tables
+    pyramid: Pyramid
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in memory: its banks, gains (see quantiser), card and SHA-256 identity."""
+
+    name: str
+    identity: bytes
+    card: dict[str, Any] = field(repr=False)
+    banks: dict[str, Bank] = field(repr=False)
+    gains: np.ndarray = field(repr=False)
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model at hand: name, path, bytes, what it was trained on, identity (hex)."""
+
+    name: str
+    path: str
+    bytes: int
+    trained_on: str
+    identity: str
+
+
+def read(data: bytes, name: str) -> Model:
+    """A model from the bytes of its file; ModelError where they are not a valid model."""
+    from safetensors.numpy import load
+
+    if len(data) > MAX_BYTES:
+        raise ModelError(f"model {name} has {len(data)} bytes; the most allowed is {MAX_BYTES}")
+    try:
+        tensors = load(data)
+        meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        card = json.loads(meta["card"])
+        if meta.get("format") != "volcodec-pyramid-1":
+            raise ValueError(f"its format is {meta.get('format')!r}")
+        banks = {b: _bank(tensors, b, card["shifts"]) for b in BANKS}
+        gains = tensors["gains"].astype(np.int64)
+        if gains.shape != (2, MAX_LEVELS) or (gains <= 0).any() or (gains >= 1 << 24).any():
+            raise ValueError("gains are out of range")
+    except ModelError:
+        raise
+    except Exception as error:  # whatever hostile bytes provoke in the reader is one thing to us
+        raise ModelError(f"{name} is not a volcodec model: {error}") from None
+    return Model(name, hashlib.sha256(data).digest(), card, banks, gains, data)
+
+
+def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
+    def get(key: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        a = tensors[f"{bank}.{key}"]
+        if a.ndim != len(shape) or any(
+            want is not None and n != want for n, want in zip(a.shape, shape, strict=True)
+        ):
+            raise ValueError(f"{bank}.{key} has shape {a.shape}")
+        if a.dtype.kind not in "iu":
+            raise ValueError(f"{bank}.{key} must be integers")
+        return np.ascontiguousarray(a)
+
+    nets, kinds = contexts.NETS, contexts.LEVEL_KINDS
+    w1 = get("w1", (nets, None, contexts.FEATURES))
+    h1 = w1.shape[1]
+    w2 = get("w2", (nets, None, h1))
+    h2 = w2.shape[1]
+    if h1 % 2 or h2 % 2 or not 2 <= h1 <= 256 or not 2 <= h2 <= 256:
+        raise ValueError("layer widths must be even and at most 256")
+    w3 = get("w3", (nets, h2))
+    b1 = get("b1", (nets, kinds, h1))
+    b2 = get("b2", (nets, h2))
+    b3 = get("b3", (nets,))
+    for w, b in ((w1, b1.max(1)), (w1, -b1.min(1)), (w2, b2), (w3[:, None], b3[:, None])):
+        most = np.abs(w.astype(np.int64)).sum(-1) * contexts.ACTIVATION + np.abs(b.astype(np.int64))
+        if int(most.max()) >= contexts.EXACT:
+            raise ValueError(f"{bank}: sums could reach 2**24 and be inexact")
+    if len(shifts) != 3 or not all(isinstance(s, int) and 0 <= s <= 20 for s in shifts):
+        raise ValueError("shifts must be three integers from 0 to 20")
+    f = [np.ascontiguousarray(a.astype(np.float32)) for a in (w1, b1, w2, b2, w3, b3)]
+    scales = np.array([2.0**-s for s in shifts], np.float32)
+    tables = Tables(get("freq", (None, None)))
+    coefs = get("lifting", (None,)).astype(np.int64)
+    if not 1 <= coefs.size <= 8 or (np.abs(coefs) >= 4 << SHIFT).any():
+        raise ValueError("lifting coefficients are out of range")
+    zero = np.zeros((nets, kinds), np.uint8)
+    x = np.zeros((contexts.FEATURES, 1), np.uint8)
+    for n in range(nets):
+        for k in range(kinds):
+            contexts.choose(
+                x, 1, np.zeros(1, np.int32), 8, f[0][n], f[1][n, k], f[2][n], f[3][n],
+                f[4][n], f[5][n], scales, len(tables) - 1, zero[n, k : k + 1],
+            )  # fmt: skip
+    return Bank(*f, scales, zero, tables, Pyramid(coefs))  # type: ignore[arg-type]
+
+
+def _folders() -> list[Path]:
+    own = os.environ.get("VOLCODEC_MODELS")
+    found = [Path(own)] if own else []
+    return found + [p for p in (_SHIPPED, _SOURCE_TREE) if p.is_dir()]
+
+
+def _newest(name: str, files: list[Path]) -> Path | None:
+    """``density`` is the newest of ``density-1``, ``density-2``, ..."""
+    numbered = []
+    for f in files:
+        stem, dash, number = f.stem.rpartition("-")
+        if f.stem == name:
+            return f
+        if dash and stem == name and number.isdigit():
+            numbered.append((int(number), f))
+    return max(numbered)[1] if numbered else None
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, stamp: tuple[int, int]) -> Model:
+    return read(path.read_bytes(), path.stem)
+
+
+def _open(path: Path) -> Model:
+    try:
+        stat = path.stat()
+        return _load(path, (stat.st_mtime_ns, stat.st_size))
+    except OSError as error:
+        raise ModelError(f"model {path} can't be read: {error.strerror}") from None
+
+
+def load(model: str | os.PathLike[str]) -> Model:
+    """A model by name or path (the suffix may be left out); ModelError where there is none."""
+    for path in (Path(model), Path(f"{os.fspath(model)}{SUFFIX}")):
+        if path.is_file():
+            return _open(path)
+    name = os.fspath(model)
+    for folder in _folders():
+        found = _newest(name, sorted(folder.glob(f"*{SUFFIX}")))
+        if found is not None:
+            return _open(found)
+    raise ModelError(
+        f"no model called {name!r}: not a file, not in the folder VOLCODEC_MODELS, not shipped "
+        f"(there are: {', '.join(m.name for m in models()) or 'none'})"
+    )
+
+
+def find(identity: bytes, name: str, model: str | os.PathLike[str] | Model | None) -> Model:
+    """The model of a file, by identity: ``model`` first, then the folders."""
+    if isinstance(model, Model) and model.identity == identity:
+        return model
+    if model is not None and not isinstance(model, Model):
+        given = load(model)
+        if given.identity == identity:
+            return given
+    for folder in _folders():
+        paths = sorted(folder.glob(f"*{SUFFIX}"))
+        for path in sorted(paths, key=lambda p: p.stem != name):
+            try:
+                candidate = _open(path)
+            except ModelError:
+                continue
+            if candidate.identity == identity:
+                return candidate
+    told = "the model given is another one" if model is not None else "it is not at hand"
+    raise ModelError(
+        f"the file was written with model {name!r} (SHA-256 {identity.hex()[:16]}...), and {told}: "
+        "name its file as the model or put it into the folder VOLCODEC_MODELS"
+    )
+
+
+def models() -> list[ModelInfo]:
+    """The models at hand, those in the folder VOLCODEC_MODELS first."""
+    out = []
+    for folder in _folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            try:
+                data = path.read_bytes()
+                size = int.from_bytes(data[:8], "little")
+                meta = json.loads(data[8 : 8 + size])["__metadata__"]
+                card = json.loads(meta["card"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            trained = str(card.get("trained_on", ""))
+            out.append(ModelInfo(path.stem, str(path), len(data), trained, digest))
+    return out

@@ -1,0 +1,143 @@
+"""Quantisation of subbands: integer steps, rate-distortion optimised decisions, reconstruction.
+
+Steps are integers in the fixed-point unit of the tile (the step of the file / 2**FRACTION), each
+band's divided by the L2 norm of its synthesis function, so that one step of any band costs the
+same mean square error.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .entropy.tables import COST_BITS, token_of
+from .transform.pyramid import FRACTION
+
+GAIN_BITS = 16
+RECONSTRUCTION_BITS = 8
+
+
+def band_step(
+    gains: np.ndarray, shape: tuple[int, int, int], level: int, band: int
+) -> int:
+    """The step of ``band`` at ``level`` (1 = finest) of a tile of ``shape``, in units.
+
+    ``gains`` (int, (2, levels)) are the L2 norms of the 1-D synthesis functions of the low and the
+    high band per level, times 2**GAIN_BITS. An axis that is down to one sample is split no more.
+    """
+    product = 1
+    for axis, n in enumerate(shape):
+        depth = min(level, max(n - 1, 0).bit_length())
+        high = bool(band >> (2 - axis) & 1)
+        if depth == 0:
+            product <<= GAIN_BITS
+        else:
+            product *= int(gains[1 if high else 0, depth - 1])
+    numerator = 1 << (FRACTION + 3 * GAIN_BITS)
+    return max(1, (numerator + product // 2) // product)
+
+
+@numba.njit(cache=True, nogil=True)
+def decide(
+    band: np.ndarray,
+    step: int,
+    tables: np.ndarray,
+    cost: np.ndarray,
+    lam: float,
+    out: np.ndarray,
+) -> None:
+    """Symbols for the coefficients ``band`` (int32, (z, y, x), any strides) in raster order.
+
+    Of the nearest multiple of ``step`` and the next ones towards zero, the symbol that minimises
+    squared error / step**2 + ``lam`` * bits (rate-distortion optimised quantisation).
+    """
+    nz, ny, nx = band.shape
+    inverse = 1.0 / step
+    lam /= 1 << COST_BITS
+    i = 0
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                c = np.int64(band[z, y, x])
+                m = c if c >= 0 else -c
+                r = m * inverse
+                q = np.int64(r + 0.5)
+                if q > 0:
+                    row = cost[tables[i]]
+                    best = q
+                    e = r - q
+                    best_cost = e * e + lam * row[token_of(q)]
+                    lower = q - 1
+                    e = r - lower
+                    j = e * e + lam * row[token_of(lower)]
+                    if j < best_cost:
+                        best = lower
+                        best_cost = j
+                    if lower == 1:
+                        j = r * r + lam * row[0]
+                        if j < best_cost:
+                            best = np.int64(0)
+                    q = best
+                out[i] = np.int32(q if c >= 0 else -q)
+                i += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter(
+    symbols: np.ndarray, mag: np.ndarray, q: np.ndarray, oz: int, oy: int, ox: int
+) -> None:
+    """Write the symbols of one class into the band ``q`` and its magnitudes ``mag`` (margin 1)."""
+    nz, ny, nx = q.shape
+    i = 0
+    for z in range(oz, nz, 2):
+        for y in range(oy, ny, 2):
+            for x in range(ox, nx, 2):
+                s = symbols[i]
+                q[z, y, x] = s
+                m = np.int64(s)
+                if m < 0:
+                    m = -m
+                mag[z + 1, y + 1, x + 1] = min(m, 4095)
+                i += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray) -> None:
+    """Coefficients of symbols ``q``: ``|q| step - back``, with the sign of ``q``; zero stays zero.
+
+    ``back1`` is for magnitude 1 and ``back2`` for the larger ones, in units.
+    """
+    nz, ny, nx = q.shape
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                s = np.int64(q[z, y, x])
+                if s == 0:
+                    v = np.int64(0)
+                elif s > 0:
+                    v = s * step - (back1 if s == 1 else back2)
+                else:
+                    v = s * step + (back1 if s == -1 else back2)
+                out[z, y, x] = np.int32(v)
+
+
+@numba.njit(cache=True, nogil=True)
+def centroids(coefs: np.ndarray, q: np.ndarray, step: int, sums: np.ndarray) -> None:
+    """Add to ``sums`` how far below ``|q| step`` magnitudes lie, in steps, and how many they are.
+
+    ``sums`` (float64, 4): sum and count for magnitude 1, sum and count for the larger ones.
+    """
+    nz, ny, nx = q.shape
+    inverse = 1.0 / step
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                s = np.int64(q[z, y, x])
+                if s != 0:
+                    c = np.int64(coefs[z, y, x])
+                    if s < 0:
+                        s = -s
+                        c = -c
+                    k = 0 if s == 1 else 2
+                    sums[k] += s - c * inverse
+                    sums[k + 1] += 1

@@ -1,0 +1,1 @@
+"""Training of models: samples of symbols and contexts, maximum likelihood, export."""

@@ -1,0 +1,232 @@
+"""Maximum-likelihood training of the context networks and of the tables they choose from.
+
+One small network per subband and parity class gives a place on a line of tables; between two
+neighbouring tables the probabilities are interpolated, so that networks and tables are trained
+together by gradient. Afterwards weights become integers and tables are refitted to the symbols that
+the integer networks send to them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..entropy import contexts
+from ..entropy.tables import DIRECT, ESCAPE, TOKENS, normalise
+from .samples import Samples
+
+WEIGHT_BITS = 8
+UNIT = 16.0  # activations are integers over 16
+
+
+def tokens(symbols: np.ndarray) -> np.ndarray:
+    """Token of each symbol (vectorised :func:`volcodec.entropy.tables.token_of`)."""
+    m = np.abs(symbols.astype(np.int64))
+    e = np.floor(np.log2(np.maximum(m, 1) + 0.5)).astype(np.int64)
+    big = DIRECT + (e - 4) * 4 + ((m >> np.maximum(e - 2, 0)) & 3)
+    return np.where(m < DIRECT, m, big)
+
+
+def initial_tables(count: int, low: float, high: float) -> torch.Tensor:
+    """Logits (count, TOKENS) of Laplace distributions, scales from ``low`` to ``high``."""
+    t = np.arange(TOKENS)
+    bits = np.where(t < DIRECT, 0, (t - DIRECT) // 4 + 2)
+    base = np.where(t < DIRECT, t, (4.0 + (t - DIRECT) % 4) * 2.0**bits)
+    scale = np.geomspace(low, high, count)[:, None]
+    a = np.maximum(base - 0.5, 0.0)
+    p = np.exp(-a / scale) - np.exp(-(base + 2.0**bits - 0.5) / scale)
+    p = 0.98 * p + 0.02 * (np.exp(-a / (3 * scale)) - np.exp(-(base + 2.0**bits) / (3 * scale)))
+    return torch.tensor(np.log(p + 1e-9), dtype=torch.float32)
+
+
+class Networks(nn.Module):
+    """The context networks of one bank, all at once (batched over the nets)."""
+
+    def __init__(self, tables: int, h1: int, h2: int, low: float, high: float) -> None:
+        super().__init__()
+        n, f = contexts.NETS, contexts.FEATURES
+        self.w1 = nn.Parameter(torch.randn(n, h1, f) / math.sqrt(f))
+        self.b1 = nn.Parameter(torch.zeros(n, contexts.LEVEL_KINDS, h1))
+        self.w2 = nn.Parameter(torch.randn(n, h2, h1) / math.sqrt(h1))
+        self.b2 = nn.Parameter(torch.full((n, h2), 0.5))
+        self.w3 = nn.Parameter(torch.rand(n, h2) / h2 * 4)
+        self.b3 = nn.Parameter(torch.full((n,), tables / 8.0))
+        self.logits = nn.Parameter(initial_tables(tables, low, high))
+
+    @staticmethod
+    def _round(x: torch.Tensor) -> torch.Tensor:
+        x = x.clamp(0, contexts.ACTIVATION / UNIT)
+        return x + (torch.floor(x * UNIT) / UNIT - x).detach()
+
+    def place(self, x: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        """Place on the line of tables, (nets, B), of features (nets, B, F) and level kinds."""
+        b1 = torch.gather(self.b1, 1, kind[..., None].expand(-1, -1, self.b1.shape[2]))
+        a = self._round(x @ self.w1.transpose(1, 2) + b1)
+        a = self._round(a @ self.w2.transpose(1, 2) + self.b2[:, None])
+        return (a @ self.w3[..., None])[..., 0] + self.b3[:, None]
+
+    def bits(self, x: torch.Tensor, kind: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        """Bits of each token (raw bits not counted)."""
+        top = self.logits.shape[0] - 1
+        place = self.place(x, kind)
+        t = place.clamp(0, top - 1e-3)
+        t = t + 0.02 * (place - t)  # a little gradient beyond the ends
+        k = t.detach().floor().clamp(0, top - 1).long()
+        w = t - k
+        logp = torch.log_softmax(self.logits, 1)
+        a = logp[k, token]
+        b = logp[k + 1, token]
+        p = a.exp() * (1 - w) + b.exp() * w
+        return -torch.log2(p.clamp_min(1e-7))
+
+
+@dataclass
+class Bank:
+    """One bank of networks and tables, all integers (networks as float32 holding integers)."""
+
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+    w3: np.ndarray
+    b3: np.ndarray
+    freq: np.ndarray
+
+
+class Pool:
+    """Draws batches with as many samples for each net, by weight."""
+
+    def __init__(self, samples: Samples, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        order = np.argsort(samples.net, kind="stable")
+        self.x = samples.features[order]
+        self.kind = samples.level[order]
+        self.token = tokens(samples.symbol[order]).astype(np.int64)
+        ends = np.searchsorted(samples.net[order], np.arange(contexts.NETS + 1))
+        self.cumulative = []
+        self.share = np.zeros(contexts.NETS, np.float32)
+        for n in range(contexts.NETS):
+            w = samples.weight[order[ends[n] : ends[n + 1]]].astype(np.float64)
+            self.share[n] = w.sum()
+            self.cumulative.append((ends[n], np.cumsum(w)))
+        self.share /= self.share.sum()
+
+    def draw(self, batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features (nets, batch, F) in units, level kinds and tokens (nets, batch)."""
+        index = np.empty((contexts.NETS, batch), np.int64)
+        for n, (first, c) in enumerate(self.cumulative):
+            if len(c) == 0:
+                index[n] = 0
+                continue
+            index[n] = first + np.minimum(
+                np.searchsorted(c, self.rng.random(batch) * c[-1]), len(c) - 1
+            )
+        x = torch.from_numpy(self.x[index]).float() / UNIT
+        kind = torch.from_numpy(self.kind[index].astype(np.int64))
+        return x, kind, torch.from_numpy(self.token[index])
+
+
+def train_bank(
+    samples: Samples,
+    *,
+    tables: int = 64,
+    hidden: tuple[int, int] = (32, 16),
+    low: float = 0.03,
+    high: float = 600.0,
+    steps: int = 3000,
+    batch: int = 512,
+    rate: float = 4e-3,
+    seed: int = 0,
+    budget: float | None = None,
+    start: Networks | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> Networks:
+    """Train one bank; ``budget`` in seconds ends the run early (the rate follows the clock)."""
+    torch.manual_seed(seed)
+    net = start or Networks(tables, hidden[0], hidden[1], low, high)
+    pool = Pool(samples, seed)
+    share = torch.from_numpy(pool.share)[:, None]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    began = time.monotonic()
+    mean = 0.0
+    for step in range(steps):
+        done = step / steps
+        if budget is not None:
+            done = max(done, (time.monotonic() - began) / budget)
+            if done >= 1:
+                break
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
+        x, kind, token = pool.draw(batch)
+        bits = net.bits(x, kind, token)
+        # nets that carry little weight still learn: a floor under their share
+        loss = (bits * (share + 0.2 / contexts.NETS)).sum() / batch
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        with torch.no_grad():
+            now = float((bits.detach() * share).sum() / batch)
+        mean = now if step == 0 else 0.98 * mean + 0.02 * now
+        if report is not None and step % 200 == 199:
+            report(step + 1, mean)
+    return net
+
+
+def export(net: Networks, samples: Samples, prior: float = 300.0) -> Bank:
+    """Integer weights, and tables refitted to the samples the integer networks send them."""
+    one = 1 << WEIGHT_BITS
+    with torch.no_grad():
+        w1, w2, w3 = (torch.round(w * one).numpy() for w in (net.w1, net.w2, net.w3))
+        b1, b2 = (torch.round(b * one * UNIT).numpy() for b in (net.b1, net.b2))
+        b3 = torch.round((net.b3 + 0.5) * one * UNIT).numpy()
+        learned = torch.softmax(net.logits, 1).double().numpy()
+    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned))
+    index = place(bank, samples.features, samples.net, samples.level)
+    count = learned.shape[0]
+    hist = np.zeros((count, TOKENS))
+    weight = samples.weight / samples.weight.mean()
+    np.add.at(hist, (index, tokens(samples.symbol)), weight)
+    bank.freq = normalise(hist + prior * learned)
+    assert ESCAPE == TOKENS
+    return bank
+
+
+def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Table index of each sample, by the coder's own integer arithmetic."""
+    out = np.zeros(len(net), np.uint8)
+    for n in range(contexts.NETS):
+        for kind in range(contexts.LEVEL_KINDS):
+            chosen = np.flatnonzero((net == n) & (level == kind)).astype(np.int32)
+            if chosen.size == 0:
+                continue
+            x = np.ascontiguousarray(features[chosen].T)
+            part = np.zeros(chosen.size, np.uint8)
+            contexts.choose(
+                x, chosen.size, np.arange(chosen.size, dtype=np.int32), contexts.FEATURES,
+                bank.w1[n], bank.b1[n, kind], bank.w2[n], bank.b2[n], bank.w3[n], bank.b3[n],
+                layer_scales(), bank.freq.shape[0] - 1, part,
+            )  # fmt: skip
+            out[chosen] = part
+    return out
+
+
+def layer_scales() -> np.ndarray:
+    """The powers of two after each layer."""
+    one = 1 << WEIGHT_BITS
+    return np.array([1 / one, 1 / one, 1 / (one * UNIT)], np.float32)
+
+
+def mean_bits(bank: Bank, samples: Samples) -> float:
+    """Weighted mean bits per symbol under the integer model, raw bits and escapes included."""
+    from ..entropy.tables import COST_BITS, Tables
+
+    index = place(bank, samples.features, samples.net, samples.level)
+    cost = Tables(bank.freq).cost[index, tokens(samples.symbol)] / (1 << COST_BITS)
+    return float((cost * samples.weight).sum() / samples.weight.sum())

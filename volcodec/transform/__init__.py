@@ -1,0 +1,1 @@
+"""Analysis and synthesis transforms between a tile of integers and its subbands."""
