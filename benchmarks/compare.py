@@ -23,7 +23,9 @@ def changes(old: Record, new: Record) -> dict[str, float]:
     """BD-rates of a volume's new curves to its old ones in percent, and the ratios of seconds."""
     psnr = bd_rate(psnr_curve(new["psnr"]), psnr_curve(old["psnr"]), PSNR_RANGE)
     error = bd_rate(
-        asked_error_curve(new["error"], new), asked_error_curve(old["error"], old), ERROR_RANGE
+        asked_error_curve(new["error"], new),
+        asked_error_curve(old["error"], old),
+        ERROR_RANGE,
     )
     return {
         "psnr": psnr.percent,
@@ -36,11 +38,11 @@ def changes(old: Record, new: Record) -> dict[str, float]:
 def _seconds(volume: Record, key: str) -> float:
     # Per point, so that runs with different targets can still be compared roughly.
     points = volume["psnr"] + volume["error"]
-    return sum(point[key] for point in points) / len(points)
+    return float(sum(point[key] for point in points) / len(points))
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:+.2f} %"
+    return "-" if value is None or math.isnan(value) else f"{value:+.2f} %"
 
 
 def _mean(values: list[float]) -> float:
@@ -50,7 +52,7 @@ def _mean(values: list[float]) -> float:
 
 def _transition(old: Record, new: Record, game: str) -> str:
     before, after = old["bd"][game]["percent"], new["bd"][game]["percent"]
-    return " -> ".join("–" if value is None else f"{value:+.1f}" for value in (before, after))
+    return " -> ".join("-" if value is None else f"{value:+.1f}" for value in (before, after))
 
 
 def main() -> int:
@@ -62,7 +64,14 @@ def main() -> int:
     common = sorted(set(old) & set(new))
     if not common:
         raise SystemExit("the two runs have no volume in common")
-    heads = ("equal PSNR", "equal error", "to SPERR", "to SZ3/SPERR", "encode", "decode")
+    heads = (
+        "equal PSNR",
+        "equal error",
+        "to SPERR",
+        "to SZ3/SPERR",
+        "encode",
+        "decode",
+    )
     widths = (12, 12, 18, 18, 8, 8)
     print(f"{'volume':28}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))
     rows = {name: changes(old[name], new[name]) for name in common}
@@ -77,8 +86,8 @@ def main() -> int:
         )
         print(f"{name:28}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
     for label, combine in (("mean", _mean), ("worst", _worst)):
-        cells = tuple(_percent(combine([row[k] for row in rows.values()])) for k in ("psnr", "error"))
-        print(f"{label:28}" + "".join(f"{c:>12}" for c in cells))
+        total = [_percent(combine([row[k] for row in rows.values()])) for k in ("psnr", "error")]
+        print(f"{label:28}" + "".join(f"{c:>12}" for c in total))
     for name in sorted(set(old) ^ set(new)):
         print(f"only in {'old' if name in old else 'new'}: {name}")
     return 0

@@ -1,8 +1,8 @@
 """From recorded points to rate curves, and the two games that are played with them.
 
-Game `psnr`: equal PSNR over 35..65 dB, against SPERR. Game `error`: equal maximum error over 1e-2 to
-1e-4 of the range, against the better of SZ3 and SPERR at each error. A peer is counted at the error
-it really had, volcodec at the error it was asked for, since that is what it promises.
+Game `psnr`: equal PSNR over 35..65 dB, against SPERR. Game `error`: equal maximum error over 1e-2
+to 1e-4 of the range, against the better of SZ3 and SPERR at each error. A peer is counted at the
+error it really had, volcodec at the error it was asked for, since that is what it promises.
 
 The `_native` variant of a game measures the peers after rounding to the integer dtype of the
 volume, as their user would; for floating-point volumes both variants are the same.
@@ -101,7 +101,12 @@ def summary(volumes: dict[str, Record]) -> dict[str, Record]:
             if volume["bd"][game]["percent"] is not None
         }
         if not percents:
-            out[game] = {"mean": None, "volumes": 0, "worst": None, "worst_volume": None}
+            out[game] = {
+                "mean": None,
+                "volumes": 0,
+                "worst": None,
+                "worst_volume": None,
+            }
             continue
         worst = max(percents, key=lambda name: percents[name])
         out[game] = {

@@ -20,7 +20,7 @@ def recorded_path(path: Path) -> str:
 
 
 def volume_files(folder: Path, only: Sequence[str] | None = None) -> list[Path]:
-    """HDF5 files of a folder in name order; `only` keeps the named ones and refuses unknown ones."""
+    """HDF5 files of a folder in name order; `only` keeps those named and refuses unknown names."""
     files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
     if not files:
         raise SystemExit(f"no .h5 files in {folder}")

@@ -1,8 +1,9 @@
-"""Small generated volumes on which codecs break: every shape, dtype and value that has bitten one."""
+"""Small generated volumes of the shapes, dtypes and values on which codecs break."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,17 @@ from numpy.typing import NDArray
 
 Volume = NDArray[Any]
 
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
-# Few enough voxels that a PSNR can't be steered to a few tenths of a dB.
+DTYPES = (
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "float16",
+    "float32",
+    "float64",
+)
 SHAPE = (24, 20, 28)
 
 
@@ -44,9 +54,8 @@ def _of_dtype(name: str) -> Volume:
         return np.rint(field * float(limits.max)).astype(dtype)
     # Both ends of a signed range: max - min does not fit the dtype.
     signed = np.where(field > 0, 2 * field - 1, 0)
-    return np.clip(np.rint(signed * 2.0 ** (8 * dtype.itemsize - 1)), limits.min, limits.max).astype(
-        dtype
-    )
+    scaled = np.rint(signed * 2.0 ** (8 * dtype.itemsize - 1))
+    return np.clip(scaled, limits.min, limits.max).astype(dtype)
 
 
 def _with_specials() -> Volume:
@@ -68,7 +77,8 @@ def _negative_zeros() -> Volume:
 
 
 def _checkerboard() -> Volume:
-    return (np.indices(SHAPE).sum(axis=0) % 2).astype(np.float32)
+    squares: Volume = np.indices(SHAPE).sum(axis=0) % 2
+    return squares.astype(np.float32)
 
 
 def _noise() -> Volume:
@@ -110,7 +120,7 @@ CASES: dict[str, Callable[[], Volume]] = {
     "noise": _noise,
     "noise_uint8": lambda: _random("bytes").integers(0, 256, SHAPE, dtype=np.uint8),
     "checkerboard": _checkerboard,
-    **{f"dtype_{name}": (lambda name=name: _of_dtype(name)) for name in DTYPES},
+    **{f"dtype_{name}": partial(_of_dtype, name) for name in DTYPES},
     "swapped_float32": lambda: _of_dtype("float32").astype(">f4"),
     "swapped_uint16": lambda: _of_dtype("uint16").astype(">u2"),
     "fortran": lambda: np.asfortranarray(_of_dtype("float32")),

@@ -16,9 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Box = tuple[slice, ...]
 
 # Size of a noise cell as a share of the volume, and its amplitude (a -5/3 spectrum, roughly).
-OCTAVES = ((1 / 4, 1.0), (1 / 8, 0.56), (1 / 16, 0.32), (1 / 32, 0.18), (1 / 64, 0.1), (1 / 128, 0.05))
+OCTAVES = (
+    (1 / 4, 1.0),
+    (1 / 8, 0.56),
+    (1 / 16, 0.32),
+    (1 / 32, 0.18),
+    (1 / 64, 0.1),
+    (1 / 128, 0.05),
+)
 THRESHOLD = 0.42
 
 
@@ -27,10 +35,18 @@ def _hashed(z: NDArray[np.uint32], y: NDArray[np.uint32], x: NDArray[np.uint32])
     mixed = z * np.uint32(0x9E3779B1) ^ y * np.uint32(0x85EBCA77) ^ x * np.uint32(0xC2B2AE3D)
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
         mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
-    return ((mixed >> np.uint32(8)).astype(np.float32)) * np.float32(2.0**-24)
+    uniform: Array = (mixed >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    return uniform
 
 
-def _noise(box: tuple[slice, slice, slice], cell: float, seed: int) -> Array:
+def _along(dimension: int, values: Array) -> Array:
+    """A vector as an array that broadcasts along one of three dimensions."""
+    shape = [1, 1, 1]
+    shape[dimension] = -1
+    return values.reshape(shape)
+
+
+def _noise(box: Box, cell: float, seed: int) -> Array:
     """Value noise over a box of voxel coordinates."""
     nodes, places = [], []
     for axis in box:
@@ -40,23 +56,24 @@ def _noise(box: tuple[slice, slice, slice], cell: float, seed: int) -> Array:
         nodes.append(np.arange(low[0], low[-1] + 2, dtype=np.uint32))
         places.append((low - low[0], (t * t * (3 - 2 * t)).astype(np.float32)))
     z, y, x = np.meshgrid(nodes[0] + np.uint32(seed * 1013), nodes[1], nodes[2], indexing="ij")
-    values = _hashed(z, y, x)
-    for axis in (2, 1, 0):
-        low, t = places[axis]
-        weight = t.reshape([-1 if a == axis else 1 for a in range(3)])
-        near = np.take(values, low, axis=axis)
-        values = near + (np.take(values, low + 1, axis=axis) - near) * weight
+    values: Array = _hashed(z, y, x)
+    for dimension in (2, 1, 0):
+        below, share = places[dimension]
+        near: Array = np.take(values, below, axis=dimension)
+        far: Array = np.take(values, below + 1, axis=dimension)
+        values = near + (far - near) * _along(dimension, share)
     return values
 
 
-def smoke(size: int, box: tuple[slice, slice, slice] | None = None) -> Array:
+def smoke(size: int, box: Box | None = None) -> Array:
     """Density in 0..about 1.5 of a size³ volume, or of a box of it; float32, axes z (up), y, x."""
     box = box or (slice(0, size), slice(0, size), slice(0, size))
     z, y, x = (
-        ((np.arange(axis.start, axis.stop, dtype=np.float32) + 0.5) / np.float32(size)).reshape(
-            [-1 if a == i else 1 for a in range(3)]
+        _along(
+            i,
+            (np.arange(side.start, side.stop, dtype=np.float32) + 0.5) / np.float32(size),
         )
-        for i, axis in enumerate(box)
+        for i, side in enumerate(box)
     )
     turbulence = np.zeros([axis.stop - axis.start for axis in box], dtype=np.float32)
     for seed, (share, amplitude) in enumerate(OCTAVES):
@@ -68,7 +85,8 @@ def smoke(size: int, box: tuple[slice, slice, slice] | None = None) -> Array:
     envelope = np.float32(1.25) - np.float32(0.75) * distance
     density = envelope + turbulence - np.float32(THRESHOLD)
     density *= np.clip((np.float32(0.95) - z) * np.float32(8), 0, 1)
-    return np.maximum(density, np.float32(0))
+    smoky: Array = np.maximum(density, np.float32(0))
+    return smoky
 
 
 def write_smoke(path: Path, size: int, slab: int = 32) -> None:

@@ -26,7 +26,7 @@ from benchmarks.data import load_volume, recorded_path, volume_files
 from benchmarks.peers import PEERS, SPERR, Peer, as_peer_input
 from benchmarks.quality import as_dtype, measure, value_range
 from benchmarks.records import rounded, save
-from benchmarks.workers import JobFailed, run_jobs
+from benchmarks.workers import JobError, run_jobs
 
 PSNR_TARGETS = tuple(range(30, 71, 5))
 # Asked only where the curve has not come down to the range that is compared.
@@ -41,7 +41,11 @@ Point = dict[str, float | None]
 
 
 def _point(
-    peer: Peer, original: NDArray[Any], volume: NDArray[np.float32], asked: float, psnr: bool
+    peer: Peer,
+    original: NDArray[Any],
+    volume: NDArray[np.float32],
+    asked: float,
+    psnr: bool,
 ) -> Point:
     span = value_range(original)
     began = time.perf_counter()
@@ -118,7 +122,7 @@ def main() -> None:
     volumes: dict[str, Any] = {}
     failed = 0
     for path, result in run_jobs(partial(volume_curves, quick=options.quick), files, options.jobs):
-        if isinstance(result, JobFailed):
+        if isinstance(result, JobError):
             failed += 1
             print(f"{path.stem}: {result}", flush=True)
             continue

@@ -65,7 +65,9 @@ def _sz3_decode(blob: bytes, shape: tuple[int, ...]) -> Volume:
 
 def _zfp_bound(volume: Volume, bound: float) -> bytes:
     mode = imagecodecs.ZFP.MODE.FIXED_ACCURACY
-    return bytes(imagecodecs.zfp_encode(volume, bound, mode=mode, numthreads=1))
+    # The level of this mode is a float tolerance; the stub of imagecodecs only knows the integers.
+    level: Any = bound
+    return bytes(imagecodecs.zfp_encode(volume, level, mode=mode, numthreads=1))
 
 
 def _zfp_decode(blob: bytes, shape: tuple[int, ...]) -> Volume:

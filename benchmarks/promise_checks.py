@@ -57,7 +57,10 @@ def support_kept(original: Volume, decoded: Volume, background: float = 0.0) -> 
 
 def bound_kept(original: Volume, decoded: Volume, relative: float) -> list[str]:
     """Every finite voxel within relative * range, in float64."""
-    error, bound = measure(original, decoded).max_error, relative * value_range(original)
+    error, bound = (
+        measure(original, decoded).max_error,
+        relative * value_range(original),
+    )
     return [] if error <= bound else [f"error {error:.9g} over the bound {bound:.9g}"]
 
 

@@ -27,7 +27,7 @@ from benchmarks.curves import GAMES, Record, games, recorded_bd, summary
 from benchmarks.data import REPOSITORY, load_volume, recorded_path, volume_files
 from benchmarks.quality import measure, value_range
 from benchmarks.records import load, rounded, save
-from benchmarks.workers import JobFailed, run_jobs
+from benchmarks.workers import JobError, run_jobs
 
 PSNR_TARGETS = (30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0)
 QUICK_PSNR_TARGETS = (35.0, 50.0, 65.0)
@@ -118,21 +118,21 @@ def write_csv(path: Path, volumes: dict[str, Record]) -> None:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %"
+    return "-" if value is None else f"{value:+.1f} %"
 
 
 def print_table(volumes: dict[str, Record], totals: dict[str, Record]) -> None:
     """BD-rates per volume, mean and worst; a coverage is shown where it is not the whole range."""
-    print(f"{'volume':28}" + "".join(f"{game:>18}" for game in GAMES))
+    print(f"{'volume':28}" + "".join(f"{game:>20}" for game in GAMES))
     for name in sorted(volumes):
         cells = []
         for game in GAMES:
             bd = volumes[name]["bd"][game]
-            part = "" if bd["coverage"] >= 0.98 else f" ({100 * bd['coverage']:.0f} % of it)"
+            part = "" if bd["coverage"] >= 0.98 else f" (of {100 * bd['coverage']:.0f} %)"
             cells.append(_percent(bd["percent"]) + part)
-        print(f"{name:28}" + "".join(f"{cell:>18}" for cell in cells))
+        print(f"{name:28}" + "".join(f"{cell:>20}" for cell in cells))
     for row in ("mean", "worst"):
-        print(f"{row:28}" + "".join(f"{_percent(totals[game][row]):>18}" for game in GAMES))
+        print(f"{row:28}" + "".join(f"{_percent(totals[game][row]):>20}" for game in GAMES))
 
 
 def default_peers(data: Path) -> Path:
@@ -157,14 +157,15 @@ def main() -> int:
     missing = [path.stem for path in files if path.stem not in peers]
     if missing:
         raise SystemExit(f"{peers_path} lacks {', '.join(missing)}: run benchmarks.peer_curves")
-    work = partial(
-        volume_record, model=options.model, device=options.device, quick=options.quick
-    )
+    work = partial(volume_record, model=options.model, device=options.device, quick=options.quick)
     volumes: dict[str, Record] = {}
     failed: dict[str, str] = {}
     for path, result in run_jobs(work, files, options.jobs):
-        print(f"{len(volumes) + len(failed) + 1}/{len(files)} {path.stem}", file=sys.stderr)
-        if isinstance(result, JobFailed):
+        print(
+            f"{len(volumes) + len(failed) + 1}/{len(files)} {path.stem}",
+            file=sys.stderr,
+        )
+        if isinstance(result, JobError):
             failed[path.stem] = str(result)
             continue
         bd = games(result, peers[path.stem])

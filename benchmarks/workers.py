@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 Job = TypeVar("Job")
 
 
-class JobFailed(Exception):
+class JobError(Exception):
     """A job raised or its process died; the message says which."""
 
 
 def _child(sender: Connection, function: Callable[[Any], Any], job: Any) -> None:
     try:
         sender.send((True, function(job)))
-    except BaseException as error:  # the parent reports it; nothing may be lost here
+    except BaseException as error:  # noqa: BLE001 - the parent reports it
         traceback.print_exc(file=sys.stderr)
         sender.send((False, f"{type(error).__name__}: {error}"))
 
@@ -35,17 +35,17 @@ def _run(function: Callable[[Job], Any], job: Job) -> Any:
         done, value = receiver.recv()
     except EOFError:
         process.join()
-        raise JobFailed(f"process died with status {process.exitcode}") from None
+        raise JobError(f"process died with status {process.exitcode}") from None
     process.join()
     if not done:
-        raise JobFailed(value)
+        raise JobError(value)
     return value
 
 
 def run_jobs(
     function: Callable[[Job], Any], jobs: Sequence[Job], parallel: int
 ) -> Iterator[tuple[Job, Any]]:
-    """Yield (job, result) as jobs end; the result is a JobFailed where a job failed.
+    """Yield (job, result) as jobs end; the result is a JobError where a job failed.
 
     `function` is a module-level function of one picklable argument.
     """
@@ -54,5 +54,5 @@ def run_jobs(
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
-            except JobFailed as failure:
+            except JobError as failure:
                 yield futures[future], failure

@@ -177,7 +177,7 @@ def load(model: str | os.PathLike[str]) -> Model:
             return _open(found)
     raise ModelError(
         f"no model called {name!r}: not a file, not in the folder VOLCODEC_MODELS, not shipped "
-        f"(there are: {', '.join(m.name for m in models()) or 'none'})"
+        f"(there are: {', '.join(m.name for m in available()) or 'none'})"
     )
 
 
@@ -205,7 +205,7 @@ def find(identity: bytes, name: str, model: str | os.PathLike[str] | Model | Non
     )
 
 
-def models() -> list[ModelInfo]:
+def available() -> list[ModelInfo]:
     """The models at hand, those in the folder VOLCODEC_MODELS first."""
     out = []
     for folder in _folders():

@@ -141,3 +141,21 @@ def centroids(coefs: np.ndarray, q: np.ndarray, step: int, sums: np.ndarray) -> 
                     k = 0 if s == 1 else 2
                     sums[k] += s - c * inverse
                     sums[k + 1] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def activity(coefs: np.ndarray, step: int) -> float:
+    """Sum of log2(1 + (|c| / step)**2) / 2 over a band."""
+    total = 0.0
+    inverse = 1.0 / step
+    for z in range(coefs.shape[0]):
+        for y in range(coefs.shape[1]):
+            product = 1.0
+            for x in range(coefs.shape[2]):
+                r = coefs[z, y, x] * inverse
+                product *= 1.0 + r * r
+                if product > 1e200:
+                    total += np.log2(product)
+                    product = 1.0
+            total += np.log2(product)
+    return total / 2

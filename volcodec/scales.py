@@ -15,7 +15,7 @@ from .entropy import bands, contexts
 from .entropy.classic import classic_tables
 from .entropy.streams import LevelRuns, Plan, StreamReader
 from .models import Bank
-from .quantiser import RECONSTRUCTION_BITS, band_step, centroids, dequantise
+from .quantiser import RECONSTRUCTION_BITS, activity, band_step, centroids, dequantise
 from .transform.pyramid import BAND_ORDER, band_shape, band_view, half_shape
 
 MAX_SCALES = 4
@@ -137,6 +137,18 @@ class ScaleCoder:
                 _dequantise(q, step, found[level].back, target)
         decoded = self.bank.pyramid.synthesis(low, arrays[:levels][::-1])
         return Encoded(streams, classical, decoded)
+
+    def activity(self, tile: np.ndarray, levels: int) -> float:
+        """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
+        shape: Shape = tile.shape  # type: ignore[assignment]
+        arrays = self.bank.pyramid.analysis(tile, levels)
+        total = 0.0
+        for level in range(1, min(levels, 2) + 1):
+            for band in BAND_ORDER:
+                total += activity(
+                    band_view(arrays[level - 1], band), self._step(shape, level, band, levels)
+                )
+        return total
 
     def _write(self, found: dict[int, LevelRuns], levels: int) -> tuple[list[bytes], bool]:
         """The smaller of the learned and the classical streams."""

@@ -82,7 +82,7 @@ def models() -> None:
     import volcodec
 
     rows = [("name", "bytes", "identity", "trained on")]
-    for model in volcodec.models():
+    for model in volcodec.models.available():
         rows.append((model.name, f"{model.bytes:,}", model.identity[:16], model.trained_on))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for name, size, identity, trained_on in rows:

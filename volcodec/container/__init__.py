@@ -4,7 +4,7 @@ Knows nothing of arrays, models or codings; needs only the standard library.
 """
 
 from volcodec.container.front import MAGIC, MAJOR, MINOR, pack_header
-from volcodec.container.header import CODINGS, DTYPES, SUPPORTS, TARGETS, Header
+from volcodec.container.header import CODINGS, DOMAINS, DTYPES, SUPPORTS, TARGETS, Header
 from volcodec.container.index import TileEntry, TileIndex, stream_name
 from volcodec.container.info import Info, describe
 from volcodec.container.reader import FIRST_READ, Reader
@@ -13,6 +13,7 @@ from volcodec.container.writer import Writer, pack, packed_size
 
 __all__ = [
     "CODINGS",
+    "DOMAINS",
     "DTYPES",
     "FIRST_READ",
     "MAGIC",

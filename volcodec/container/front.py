@@ -7,7 +7,15 @@ import struct
 import zlib
 
 from volcodec.container.fields import Cursor, pack_f64, pack_u32, pack_u64, pack_varint
-from volcodec.container.header import DTYPES, MAX_ATTRS, NUMBERS, SUPPORTS, TARGETS, Header
+from volcodec.container.header import (
+    DOMAINS,
+    DTYPES,
+    MAX_ATTRS,
+    NUMBERS,
+    SUPPORTS,
+    TARGETS,
+    Header,
+)
 from volcodec.errors import FormatError, InputError
 
 MAGIC = b"\x89VC\r\n\x1a\n"
@@ -16,35 +24,35 @@ MINOR = 0
 
 MAX_HEADER = 1 << 22
 
-# The flags word; its bits 0..9 tell which of NUMBERS are present.
-_BOUND_SHIFT = 10
+# The flags word; its bits 0..10 tell which of NUMBERS are present.
+_BOUND_SHIFT = 11
 _BOUND_NONE, _BOUND_STORED, _BOUND_TARGET, _BOUND_RELATIVE = range(4)
-_SUPPORT_SHIFT = 12
-_DATASET = 1 << 14
-_ATTRS = 1 << 15
-_ATTRS_ZLIB = 1 << 16
-_MODEL = 1 << 17
-_EMBEDDED = 1 << 18
-_GAP = 1 << 19
-_EXTRA = 1 << 20
-_TARGET_SHIFT = 21
-_FRAMES = 1 << 24
-_KNOWN_FLAGS = (1 << 25) - 1
+_SUPPORT_SHIFT = 13
+_DATASET = 1 << 15
+_ATTRS = 1 << 16
+_ATTRS_ZLIB = 1 << 17
+_MODEL = 1 << 18
+_EMBEDDED = 1 << 19
+_GAP = 1 << 20
+_EXTRA = 1 << 21
+_TARGET_SHIFT = 22
+_FRAMES = 1 << 25
+_KNOWN_FLAGS = (1 << 26) - 1
 
 _PREAMBLE = struct.Struct("<7sBBIII")
 PREAMBLE_SIZE = _PREAMBLE.size
-_PLUS_ZERO = pack_f64(0.0)
 
 
 def pack_header(header: Header, *, reserve: bool = False) -> bytes:
     """The header section. InputError where a field can't be stored.
 
     With ``reserve`` every optional number is present whatever its value, so the length stays
-    the same when the achieved figures, the steps, the bound or the gap are filled in later.
+    the same when the achieved figures, the steps, the bound, the domain or the gap come later.
     """
     header.check(InputError)
     numbers = [pack_f64(getattr(header, name)) for name in NUMBERS]
-    present = [reserve or number != _PLUS_ZERO for number in numbers]
+    absent = [pack_f64(value) for value in _absent_numbers(header.domain).values()]
+    present = [reserve or a != b for a, b in zip(numbers, absent, strict=True)]
     flags = sum(1 << bit for bit, there in enumerate(present) if there)
     bound = _BOUND_STORED if reserve else _bound_mode(header)
     flags |= bound << _BOUND_SHIFT
@@ -52,7 +60,10 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
     flags |= TARGETS.index(header.target) << _TARGET_SHIFT
 
     front = [
-        DTYPES.index(header.dtype) | header.swapped << 4 | (header.ndim == 2) << 5,
+        DTYPES.index(header.dtype)
+        | header.swapped << 4
+        | (header.ndim == 2) << 5
+        | DOMAINS.index(header.domain) << 6,
         header.levels | (header.scales - 1) << 4,
     ]
     body = [pack_varint(n) for n in (*header.shape, *header.tile)]
@@ -97,20 +108,22 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
     kind, layers, flags = cursor.u8(), cursor.u8(), cursor.u32()
     if minor <= MINOR and flags & ~_KNOWN_FLAGS:
         raise FormatError("header: unknown flags")
-    if kind >> 6 or layers >> 7:
-        raise FormatError("header: reserved bits are set")
+    if layers >> 7:
+        raise FormatError("header: a reserved bit is set")
     dtype = _name_of(DTYPES, kind & 15, "dtype")
+    domain = _name_of(DOMAINS, kind >> 6, "domain")
     support = _name_of(SUPPORTS, flags >> _SUPPORT_SHIFT & 3, "support mode")
     target = _name_of(TARGETS, flags >> _TARGET_SHIFT & 7, "target")
 
     z, y, x, tz, ty, tx = (cursor.varint() for _ in range(6))
-    numbers = {n: cursor.f64() for bit, n in enumerate(NUMBERS) if flags >> bit & 1}
+    numbers = _absent_numbers(domain)
+    numbers |= {n: cursor.f64() for bit, n in enumerate(NUMBERS) if flags >> bit & 1}
     mode = flags >> _BOUND_SHIFT & 3
     if mode == _BOUND_STORED:
         bound = cursor.f64()
     else:
-        value = numbers.get("target_value", 0.0)
-        relative = value * numbers.get("value_range", 0.0)
+        value = numbers["target_value"]
+        relative = value * numbers["value_range"]
         bound = {_BOUND_NONE: math.inf, _BOUND_TARGET: value, _BOUND_RELATIVE: relative}[mode]
 
     frames = cursor.varint() if flags & _FRAMES else 1
@@ -127,8 +140,8 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
         dtype=dtype, shape=(z, y, x), tile=(tz, ty, tx),
         scales=(layers >> 4) + 1, levels=layers & 15,
         frames=frames, ndim=2 if kind >> 5 & 1 else 3, swapped=bool(kind >> 4 & 1),
-        dataset=dataset, target=target, bound=bound, support=support, attrs=attrs,
-        model_name=model_name, model_sha256=sha256, model_length=model_length,
+        dataset=dataset, target=target, bound=bound, support=support, domain=domain,
+        attrs=attrs, model_name=model_name, model_sha256=sha256, model_length=model_length,
         gap=gap, extra=extra, **numbers,
     )  # fmt: skip
     header.check(FormatError)
@@ -163,6 +176,11 @@ def parse_preamble(data: bytes) -> tuple[int, int, int, int]:
     if header > MAX_HEADER or index < 4:
         raise FormatError("the file claims an impossible header or index")
     return minor, header, index, checksum
+
+
+def _absent_numbers(domain: str) -> dict[str, float]:
+    """What each of NUMBERS is where the header leaves it out."""
+    return {**dict.fromkeys(NUMBERS, 0.0), "pitch": 1.0 if domain == "lattice" else 0.0}
 
 
 def _bound_mode(header: Header) -> int:

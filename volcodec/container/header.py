@@ -14,6 +14,7 @@ DTYPES = (
 )  # fmt: skip
 TARGETS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
 SUPPORTS = ("off", "exact")
+DOMAINS = ("real", "lattice", "bits")
 CODINGS = ("constant", "learned", "classic", "lattice-learned", "lattice-classic", "raw")
 
 ITEMSIZES = dict(zip(DTYPES, (1, 1, 2, 2, 4, 4, 2, 4, 8), strict=True))
@@ -29,11 +30,15 @@ MAX_NAME = 255
 MAX_EXTRA = 1 << 16
 MAX_SECTION = 1 << 62
 
-# Numbers that a header leaves out where they are +0.0; their order is that of the file.
+# Numbers that a header leaves out where they are +0.0 (a lattice's pitch: where it is 1.0);
+# their order is that of the file.
 NUMBERS = (
     "target_value", "max_error", "mse", "value_range", "margin",
-    "background", "nudge", "step", "lattice_step", "lattice_origin",
+    "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch",
 )  # fmt: skip
+
+_SIZES = ("bound", "max_error", "mse", "value_range", "margin", "step", "lattice_step", "pitch")
+_FINITE = ("margin", "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,11 @@ class Header:
     max_error, mse, value_range: achieved, over the finite voxels (range: max - min).
     margin: how far float reconstructions may differ between devices; counted in the bound.
     support, background, nudge: see docs/format.md, "Specials and support".
-    step: of the transform's quantiser; lattice_step, lattice_origin: of the data's lattice.
+    domain: what the coded integers stand for (DOMAINS): with "real" a decoded value is
+        lattice_origin + y, with "lattice" lattice_origin + pitch * k with an integer k, with
+        "bits" the integers are the ordered bit patterns of the floats.
+    step: of the transform's quantiser; lattice_step: of the data's lattice; both in units of
+        y (real) or k (lattice). pitch: positive for a lattice, else 0.
     attrs: attributes carried over, UTF-8 JSON of one object, or b"".
     model_name, model_sha256: the model that wrote the file; b"" where it needs none.
     model_length: bytes of the embedded model, 0 for none; gap: unused bytes before it.
@@ -78,6 +87,8 @@ class Header:
     step: float = 0.0
     lattice_step: float = 0.0
     lattice_origin: float = 0.0
+    domain: str = "real"
+    pitch: float = 0.0
     attrs: bytes = b""
     model_name: str = ""
     model_sha256: bytes = b""
@@ -134,7 +145,8 @@ class Header:
 
 def _faults(h: Header) -> Iterator[str]:
     """What is wrong with the fields, one line each."""
-    for name, names in (("dtype", DTYPES), ("target", TARGETS), ("support", SUPPORTS)):
+    known = {"dtype": DTYPES, "target": TARGETS, "support": SUPPORTS, "domain": DOMAINS}
+    for name, names in known.items():
         if getattr(h, name) not in names:
             yield f"unknown {name} {getattr(h, name)!r}"
     if len(h.shape) != 3 or len(h.tile) != 3:
@@ -164,10 +176,10 @@ def _faults(h: Header) -> Iterator[str]:
 
 
 def _number_faults(h: Header) -> Iterator[str]:
-    for name in ("bound", "max_error", "mse", "value_range", "margin", "step", "lattice_step"):
+    for name in _SIZES:
         if not getattr(h, name) >= 0:
             yield f"{name} is {getattr(h, name)}"
-    for name in ("margin", "background", "nudge", "step", "lattice_step", "lattice_origin"):
+    for name in _FINITE:
         if not math.isfinite(getattr(h, name)):
             yield f"{name} is {getattr(h, name)}"
     # A target in decibels may be negative; every other is a size or an error.
@@ -177,6 +189,8 @@ def _number_faults(h: Header) -> Iterator[str]:
         yield "lossless takes no target value"
     if h.support == "off" and h.nudge != 0:
         yield "a nudge without exact support"
+    if (h.pitch > 0) != (h.domain == "lattice"):
+        yield f"a pitch of {h.pitch} for domain {h.domain}"
 
 
 def _name_faults(what: str, name: str) -> Iterator[str]:

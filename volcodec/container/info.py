@@ -51,6 +51,8 @@ class Info:
     step: float
     lattice_step: float
     lattice_origin: float
+    domain: str
+    pitch: float
     attrs: dict[str, Any]
     model: str
     model_sha256: str
@@ -109,6 +111,8 @@ def describe(reader: Reader) -> Info:
         step=h.step,
         lattice_step=h.lattice_step,
         lattice_origin=h.lattice_origin,
+        domain=h.domain,
+        pitch=h.pitch,
         attrs=_attrs(h.attrs),
         model=h.model_name,
         model_sha256=h.model_sha256.hex(),

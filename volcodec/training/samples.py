@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..entropy import contexts
-from ..quantiser import GAIN_BITS, band_step, scatter
+from ..models import Bank
+from ..quantiser import GAIN_BITS, band_step, decide, scatter
 from ..transform.pyramid import (
     BAND_ORDER,
     FRACTION,
     Pyramid,
-    band_shape,
     band_view,
     default_levels,
 )
@@ -52,9 +52,15 @@ def gather(
     gains: np.ndarray,
     rng: np.random.Generator,
     per_pass: int = 400,
+    bank: Bank | None = None,
+    lam: float = 0.12,
     offset: float = 0.42,
 ) -> Samples:
-    """Samples of one tile (float64 or integers): lossy at ``step``, or lossless where None."""
+    """Samples of one tile (float64 or integers): lossy at ``step``, or lossless where None.
+
+    With ``bank`` symbols are decided as the encoder decides them, else by a plain dead zone that
+    rounds up from ``1 - offset``.
+    """
     if step is None:
         fixed = np.asarray(tile).astype(np.int32)
     else:
@@ -83,9 +89,10 @@ def gather(
             before = np.array(BAND_ORDER[: BAND_ORDER.index(band)] if band else [], np.int64)
             q = np.zeros(coefs.shape, np.int32)
             for c, off in enumerate(contexts.CLASSES):
-                part = np.ascontiguousarray(symbols[off[0] :: 2, off[1] :: 2, off[2] :: 2]).ravel()
-                if part.size == 0:
+                chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
+                if chosen.size == 0:
                     continue
+                part = np.ascontiguousarray(symbols[off[0] :: 2, off[1] :: 2, off[2] :: 2]).ravel()
                 x = np.zeros((contexts.FEATURES, part.size), np.uint8)
                 where = np.empty(part.size, np.int32)
                 n = contexts.features(
@@ -94,15 +101,24 @@ def gather(
                 )  # fmt: skip
                 full = np.zeros((part.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = x[:, :n].T
+                if bank is not None and step is not None:
+                    net = band * 8 + c
+                    table = np.full(part.size, bank.zero[net, kind], np.uint8)
+                    contexts.choose(
+                        x, n, where, 8 + 2 * before.size, bank.w1[net], bank.b1[net, kind],
+                        bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
+                        len(bank.tables) - 1, table,
+                    )  # fmt: skip
+                    decide(chosen, s, table, bank.tables.cost, lam, part)
                 pick = (
                     np.arange(part.size)
                     if part.size <= per_pass
                     else rng.choice(part.size, per_pass, replace=False)
                 )
                 weight = np.full(pick.size, part.size / pick.size, np.float32)
-                net = np.full(pick.size, band * 8 + c, np.uint8)
+                nets = np.full(pick.size, band * 8 + c, np.uint8)
                 parts.append(
-                    Samples(full[pick], net, np.full(pick.size, kind, np.uint8), part[pick], weight)
+                    Samples(full[pick], nets, np.full(pick.size, kind, np.uint8), part[pick], weight)
                 )
                 scatter(part, state.mag[band], q, off[0], off[1], off[2])
             state.close_band(band, coefs.shape)

@@ -159,6 +159,11 @@ class Pyramid:
 
     coefs: np.ndarray
 
+    @classmethod
+    def classic(cls) -> Pyramid:
+        """The CDF 9/7 wavelet, which every learned pyramid began as."""
+        return cls(CDF97)
+
     def analysis(self, tile: np.ndarray, levels: int) -> list[np.ndarray]:
         """Lift ``tile`` (int32, C order, (Z, Y, X)) level by level, finest first.
 

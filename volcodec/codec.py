@@ -1,0 +1,221 @@
+"""The codec: volumes to bytes and back, in memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from . import models
+from .container import Reader
+from .decoder import Progress, VolumeDecoder
+from .encoder import Options, VolumeEncoder, to_bytes
+from .errors import FormatError, InputError
+from .targets import target
+from .tiles import ArraySource, whole_number
+
+DEFAULT_MODEL = "density"
+
+
+def _host(volume: Any) -> tuple[np.ndarray, Any]:
+    """The numpy array of an array or a torch tensor, and the tensor's device (None: numpy)."""
+    if isinstance(volume, np.ndarray):
+        return volume, None
+    if type(volume).__module__.split(".")[0] == "torch":
+        tensor = volume.detach()
+        if str(tensor.dtype) == "torch.bfloat16":
+            raise InputError("volumes of dtype bfloat16 are not supported: convert to float32")
+        return tensor.cpu().numpy(), tensor.device
+    return np.asarray(volume), None
+
+
+def check_device(device: str) -> str:
+    """``auto``, ``cpu`` or ``cuda``; InputError where there is no CUDA device."""
+    name = str(device).split(":")[0]
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is auto, cpu or cuda, not {device!r}")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("no CUDA device is available: use device='cpu' or 'auto'")
+    return name
+
+
+def options(
+    *,
+    support: str = "auto",
+    background: float = 0.0,
+    effort: int = 5,
+    fast: bool = False,
+    tile: int | None = None,
+    threads: int | None = None,
+    attrs: dict[str, Any] | None = None,
+    dataset: str | None = None,
+    embed_model: bool = False,
+) -> Options:
+    """Checked encoder options; InputError says what is wrong."""
+    effort = 1 if fast else whole_number(effort, "effort")
+    if not 1 <= effort <= 9:
+        raise InputError(f"effort goes from 1 to 9, not {effort}")
+    if tile is not None:
+        tile = whole_number(tile, "tile")
+    if threads is not None:
+        threads = whole_number(threads, "threads")
+    try:
+        ground = float(background)
+    except (TypeError, ValueError):
+        raise InputError(f"the background must be a number, not {background!r}") from None
+    name = dataset or ""
+    return Options(support, ground, effort, tile, threads, attrs or {}, name, embed_model)
+
+
+class Codec:
+    """Encodes and decodes volumes with one model.
+
+    Args:
+        model: a shipped model's name, a path, or a loaded model.
+        device: "auto", "cpu" or "cuda". Tiles are coded on the CPU; tensors are copied.
+        threads: how many threads code tiles (default: all cores).
+
+    A codec holds no state that encoding changes: it may be used from several threads and after
+    a fork. Raises ModelError where the model is not at hand.
+    """
+
+    def __init__(
+        self, model: Any = DEFAULT_MODEL, *, device: str = "auto", threads: int | None = None
+    ) -> None:
+        self.model = model if isinstance(model, models.Model) else models.load(model)
+        self.device = check_device(device)
+        self.threads = threads
+
+    def encode(
+        self,
+        volume: Any,
+        *,
+        max_error: float | None = None,
+        rel_error: float | None = None,
+        psnr: float | None = None,
+        ratio: float | None = None,
+        bits: float | None = None,
+        lossless: bool = False,
+        support: str = "auto",
+        background: float = 0.0,
+        effort: int = 5,
+        fast: bool = False,
+        tile: int | None = None,
+        threads: int | None = None,
+        attrs: dict[str, Any] | None = None,
+        dataset: str | None = None,
+        embed_model: bool = False,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Compress a volume: numpy array or torch tensor, (Z, Y, X) or (Y, X), any strides.
+
+        One target: ``max_error`` (units of the data), ``rel_error`` (share of max - min),
+        ``psnr`` (dB), ``ratio`` (raw bytes / file bytes), ``bits`` (per voxel) or ``lossless``;
+        by default ``rel_error=1e-3``. The result is decoded and checked before it is returned.
+        InputError where the volume or the target can't be honoured.
+        """
+        array, _ = _host(volume)
+        asked = target(
+            max_error=max_error, rel_error=rel_error, psnr=psnr, ratio=ratio, bits=bits,
+            lossless=lossless,
+        )  # fmt: skip
+        chosen = options(
+            support=support, background=background, effort=effort, fast=fast, tile=tile,
+            threads=threads if threads is not None else self.threads, attrs=attrs,
+            dataset=dataset, embed_model=embed_model,
+        )  # fmt: skip
+        encoder = VolumeEncoder([ArraySource(array)], self.model, asked, chosen, progress)
+        header, tiles = encoder.encode()
+        return to_bytes(header, tiles, self.model)
+
+    def decode(self, blob: Any, **options: Any) -> Any:
+        """Decompress; see :func:`decode`. This codec's model is tried first."""
+        options.setdefault("model", self.model)
+        options.setdefault("threads", self.threads)
+        options.setdefault("device", self.device)
+        return decode(blob, **options)
+
+
+def encode(volume: Any, *, model: Any = DEFAULT_MODEL, **options: Any) -> bytes:
+    """``Codec(model).encode(volume, **options)``."""
+    return Codec(model).encode(volume, **options)
+
+
+def decode(
+    blob: Any,
+    *,
+    region: Any = None,
+    level: int = 0,
+    frame: int | None = None,
+    model: Any = None,
+    device: str = "auto",
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+    on_damage: str = "raise",
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Decompress bytes (or a seekable binary file, or what has ``read_at``) to an array.
+
+    Args:
+        region: slices in the voxels of ``level``; only the tiles they touch are read.
+        level: 0 for the volume, K for a preview of shape ceil(n / 2**K).
+        frame: one frame of a series; by default all, along a first axis where there are several.
+        model: where to look for the model first (name or path); it is found from the file.
+        out: an array of the result's shape and dtype to write to.
+        on_damage: "raise" FormatError at the first damaged tile, or "fill" it with NaN (integers:
+            the background); the damaged tiles are then warned of by number.
+        max_bytes: refuse to make an array larger than this.
+
+    Returns an array of the dtype (byte order too) and shape that was encoded; with
+    device="cuda" a tensor on that device. FormatError where the bytes are not valid, ModelError
+    where the model is not at hand, InputError for impossible options.
+    """
+    name = check_device(device)
+    if on_damage not in ("raise", "fill"):
+        raise InputError(f"on_damage is raise or fill, not {on_damage!r}")
+    source = blob.path if hasattr(blob, "path") else blob
+    if isinstance(source, (str, os.PathLike)):
+        raise InputError("decode takes the bytes of a file; for paths there is decompress")
+    decoder = VolumeDecoder(Reader(source), model, threads)
+    level = whole_number(level, "level")
+    frames = decoder.frame_of(frame)
+    where = decoder.region(region, level)
+    shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
+    if frame is None and len(frames) > 1:
+        shape = (len(frames), *shape)
+    size = int(np.prod([float(n) for n in shape])) * decoder.dtype.itemsize
+    if max_bytes is not None and size > max_bytes:
+        raise FormatError(f"the result takes {size} bytes, more than max_bytes={max_bytes}")
+    if out is None:
+        try:
+            result = np.empty(shape, decoder.dtype)
+        except (MemoryError, ValueError):
+            raise FormatError(f"the header claims {size} bytes, more than there is memory") from None
+    else:
+        if out.shape != shape or out.dtype != decoder.dtype:
+            raise InputError(f"out must be {decoder.dtype} {shape}, not {out.dtype} {out.shape}")
+        result = out
+    by_frame = result.reshape((len(frames), *(s.stop - s.start for s in where)))
+    damaged: list[int] = []
+    for target_array, index in zip(by_frame, frames, strict=True):
+
+        def write(box: Any, values: np.ndarray, into: np.ndarray = target_array) -> None:
+            into[box] = values
+
+        damaged += decoder.read(index, where, level, write, on_damage, progress)
+    if damaged:
+        import warnings
+
+        warnings.warn(f"damaged tiles were filled: {damaged}", stacklevel=2)
+    if not np.shares_memory(by_frame, result) and result.size:
+        result[...] = by_frame.reshape(result.shape)
+    if name == "cuda":
+        import torch
+
+        return torch.from_numpy(result.astype(decoder.settings.mapping.dtype)).to("cuda")
+    return result

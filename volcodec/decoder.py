@@ -1,0 +1,197 @@
+"""Decoding: whole volumes, regions, frames and previews, tile by tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import models, preview
+from .container import Header, Reader
+from .errors import FormatError, InputError, ModelError
+from .models import Model
+from .parallel import ordered_map
+from .tilecoder import CONSTANT, RAW, Settings, TileCoder
+from .tiles import (
+    Box,
+    Shape,
+    box_shape,
+    boxes,
+    coarse,
+    coarse_box,
+    normal_region,
+    overlap,
+    preview_levels,
+)
+from .values import Mapping
+
+Progress = Callable[[int, int, str], None]
+MAX_PREVIEW = 15
+
+
+def settings_of(header: Header) -> Settings:
+    """What the tile coder has to know of a file."""
+    dtype = np.dtype(header.dtype)
+    mapping = Mapping(
+        dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step
+    )
+    exact = header.support == "exact" and header.nudge != 0
+    return Settings(
+        mapping, header.levels, exact=exact, background=header.background, nudge=header.nudge
+    )
+
+
+class VolumeDecoder:
+    """Reads tiles of one file; the model is found when the first tile needs it."""
+
+    def __init__(self, reader: Reader, model: Any = None, threads: int | None = None) -> None:
+        self.reader, self.header = reader, reader.header
+        self.settings = settings_of(reader.header)
+        self.threads = threads
+        self._given = model
+        self._coder: TileCoder | None = None
+        h = self.header
+        if h.levels > 12 or h.scales != max(1, min(h.levels, 4)):
+            raise FormatError("the header names levels or scales that this version does not know")
+        self.dtype = np.dtype(h.dtype)
+        if h.swapped:
+            self.dtype = self.dtype.newbyteorder()
+
+    def coder(self) -> TileCoder:
+        """The tile coder with the file's model; ModelError where it is not at hand."""
+        if self._coder is None:
+            model: Model | None = None
+            h = self.header
+            if h.model_sha256:
+                embedded = self.reader.model_bytes()
+                if embedded is not None:
+                    try:
+                        model = models.read(embedded, h.model_name)
+                    except ModelError as error:
+                        raise FormatError(f"the embedded model is not valid: {error}") from None
+                    if model.identity != h.model_sha256:
+                        raise FormatError("the embedded model is not the one the header names")
+                else:
+                    model = models.find(h.model_sha256, h.model_name, self._given)
+            self._coder = TileCoder(model)
+        return self._coder
+
+    # ---------------------------------------------------------------- geometry
+
+    def level_shape(self, level: int) -> Shape:
+        """(Z, Y, X) of a preview; InputError where the file has no such level."""
+        h = self.header
+        most = preview_levels(h.shape, h.tile, h.levels)
+        if not 0 <= level <= most:
+            raise InputError(f"this file has levels 0 to {most}, not {level}")
+        z, y, x = (coarse(n, level) for n in h.shape)
+        return z, y, x
+
+    def user_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """``shape`` without the first axis where the volume is one slice."""
+        return shape if self.header.ndim == 3 else shape[1:]
+
+    def region(self, region: Any, level: int) -> tuple[slice, slice, slice]:
+        """Three slices with plain bounds in the voxels of ``level``."""
+        shape = self.level_shape(level)
+        if region is None:
+            return tuple(slice(0, n) for n in shape)  # type: ignore[return-value]
+        found = normal_region(region, self.user_shape(shape))
+        return (slice(0, 1), *found) if self.header.ndim == 2 else found  # type: ignore[return-value]
+
+    def tiles_in(self, region: tuple[slice, ...], level: int) -> Iterator[tuple[int, Box]]:
+        """Places in a frame's grid, and boxes at full resolution, of the tiles in ``region``."""
+        h = self.header
+        grid = h.grid
+        for place, box in enumerate(boxes(h.shape, h.tile)) if math.prod(grid) < 64 else (
+            self._near(region, level)
+        ):
+            if overlap(coarse_box(box, level), region) is not None:
+                yield place, box
+
+    def _near(self, region: tuple[slice, ...], level: int) -> Iterator[tuple[int, Box]]:
+        """Like enumerate(boxes(...)), only around ``region``."""
+        h = self.header
+        grid = h.grid
+        spans = []
+        for r, n, t, g in zip(region, h.shape, h.tile, grid, strict=True):
+            first = min((r.start << level) // t, g - 1)
+            last = min(((max(r.stop, 1) << level) - 1) // t, g - 1)
+            spans.append([(i, slice(i * t, min((i + 1) * t, n))) for i in range(first, last + 1)])
+        for iz, sz in spans[0]:
+            for iy, sy in spans[1]:
+                for ix, sx in spans[2]:
+                    yield (iz * grid[1] + iy) * grid[2] + ix, (sz, sy, sx)
+
+    # ---------------------------------------------------------------- tiles
+
+    def tile(self, index: int, shape: Shape, level: int) -> np.ndarray:
+        """The values of one tile of ``shape`` at ``level`` (native dtype); FormatError if damaged."""
+        h = self.header
+        coding = self.reader.index[index].coding
+        last = h.streams
+        if level > 0 and coding not in (CONSTANT, RAW):
+            last = 2 + max(1, h.scales - level)
+        streams = self.reader.streams(index, 0, last)
+        coder = self.coder()
+        try:
+            if level == 0:
+                return coder.decode(coding, tuple(streams), shape, self.settings)
+            return preview.tile(coder, coding, tuple(streams), shape, self.settings, level)
+        except FormatError as error:
+            raise FormatError(f"tile {index}: {error}") from None
+
+    def fill_value(self) -> Any:
+        """What a damaged voxel becomes: NaN, or the background of integers."""
+        native = self.settings.mapping.dtype
+        return native.type(np.nan if native.kind == "f" else self.header.background)
+
+    def read(
+        self,
+        frame: int,
+        region: tuple[slice, slice, slice],
+        level: int,
+        write: Callable[[Box, np.ndarray], None],
+        on_damage: str = "raise",
+        progress: Progress | None = None,
+    ) -> list[int]:
+        """Hand each tile's part of ``region`` to ``write``; returns the damaged tiles."""
+        h = self.header
+        per_frame = math.prod(h.grid)
+        wanted = list(self.tiles_in(region, level))
+        damaged: list[int] = []
+
+        def work(item: tuple[int, Box]) -> tuple[int, Box, np.ndarray | None]:
+            place, box = item
+            try:
+                return place, box, self.tile(frame * per_frame + place, box_shape(box), level)
+            except FormatError:
+                if on_damage != "fill":
+                    raise
+                return place, box, None
+
+        if progress:
+            progress(0, len(wanted), "decode")
+        for done, (place, box, values) in enumerate(
+            ordered_map(work, wanted, self.threads), 1
+        ):
+            both = overlap(coarse_box(box, level), region)
+            assert both is not None
+            inner, outer = both
+            if values is None:
+                damaged.append(frame * per_frame + place)
+                values = np.full(box_shape(coarse_box(box, level)), self.fill_value())
+            write(outer, values[inner])
+            if progress:
+                progress(done, len(wanted), "decode")
+        return damaged
+
+    def frame_of(self, frame: int | None) -> list[int]:
+        """The frames asked for: one, or all."""
+        if frame is None:
+            return list(range(self.header.frames))
+        if not -self.header.frames <= frame < self.header.frames:
+            raise InputError(f"this file has frames 0 to {self.header.frames - 1}, not {frame}")
+        return [frame % self.header.frames]

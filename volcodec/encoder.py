@@ -1,0 +1,331 @@
+"""Encoding of a volume: survey, settings for the target, tiles in parallel, header."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from . import targets
+from .container import Header, TileEntry, pack, packed_size
+from .errors import InputError
+from .models import Model
+from .parallel import ordered_map
+from .scales import scale_count
+from .survey import Survey, survey
+from .targets import Outcome, Target
+from .tilecoder import CONSTANT, RAW, Settings, Tile, TileCoder
+from .tiles import Shape, Source, boxes, tile_shape
+from .transform.pyramid import default_levels
+from .values import DTYPES
+
+Progress = Callable[[int, int, str], None]
+SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
+_SUPPORT_TILES = 8  # tiles on which "auto" decides
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to encode, beyond the target; names as in the public API."""
+
+    support: str = "auto"
+    background: float = 0.0
+    effort: int = 5
+    tile: int | None = None
+    threads: int | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    embed_model: bool = False
+
+
+def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The native form of a dtype that volcodec takes; InputError that says what to do else."""
+    native = dtype.newbyteorder("=")
+    if native not in DTYPES:
+        hint = {
+            "b": "convert it to uint8",
+            "c": "encode its real and imaginary parts as two volumes",
+        }.get(dtype.kind, "convert it to float64, or to int32 or uint32 where the values fit")
+        if dtype.kind not in "biufcV" and dtype.name != "bfloat16":
+            hint = "only numbers can be compressed"
+        elif dtype.name == "bfloat16":
+            hint = "convert it to float32"
+        raise InputError(f"volumes of dtype {dtype} are not supported: {hint}")
+    return native
+
+
+def check_shape(shape: tuple[int, ...]) -> Shape:
+    """(Z, Y, X) of a volume or of one slice; InputError that says what to do else."""
+    if len(shape) not in (2, 3):
+        hint = (
+            "reshape it to two or three axes"
+            if len(shape) < 2
+            else "encode its volumes one by one, or as the frames of a series"
+        )
+        raise InputError(f"a volume has 3 axes (a slice 2), this array has {len(shape)}: {hint}")
+    if 0 in shape:
+        raise InputError(f"the volume is empty: its shape is {shape}")
+    return (1, *shape) if len(shape) == 2 else shape  # type: ignore[return-value]
+
+
+class VolumeEncoder:
+    """Encodes the frames of one series (usually one) with a model."""
+
+    def __init__(
+        self,
+        frames: list[Source],
+        model: Model | None,
+        target: Target,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> None:
+        first = frames[0]
+        self.shape = check_shape(tuple(first.shape))
+        self.ndim = len(first.shape)
+        self.dtype = check_dtype(np.dtype(first.dtype))
+        self.swapped = np.dtype(first.dtype).newbyteorder("S") == self.dtype != first.dtype
+        for other in frames[1:]:
+            if tuple(other.shape) != tuple(first.shape) or other.dtype != first.dtype:
+                raise InputError(
+                    "the frames of a series have one shape and dtype; "
+                    f"{other.dtype} {tuple(other.shape)} follows {first.dtype} {first.shape}"
+                )
+        if options.support not in ("auto", "exact", "off"):
+            raise InputError(f"support is auto, exact or off, not {options.support!r}")
+        self.frames, self.model, self.target, self.options = frames, model, target, options
+        self.coder = TileCoder(model)
+        self.tile = tile_shape(self.shape, options.tile)
+        self.levels = default_levels(self.tile)
+        self.per_frame = list(boxes(self.shape, self.tile))
+        self.count = len(frames) * len(self.per_frame)
+        self.background = self._background()
+        self._progress = progress or (lambda done, total, stage: None)
+        self._look: Survey | None = None
+
+    def _background(self) -> float:
+        value = np.float64(self.options.background)
+        with np.errstate(all="ignore"):
+            cast = value.astype(self.dtype)
+        if not np.isfinite(value) or np.float64(cast) != value:
+            raise InputError(f"the background {value:g} is not a finite value of {self.dtype}")
+        return float(value)
+
+    # ---------------------------------------------------------------- tiles
+
+    def _read(self, index: int) -> np.ndarray:
+        """The values of a tile: native dtype, three axes, C order."""
+        frame, place = divmod(index, len(self.per_frame))
+        box = self.per_frame[place]
+        values = self.frames[frame].read(box if self.ndim == 3 else box[1:])
+        values = np.ascontiguousarray(values, dtype=self.dtype)
+        return values.reshape(tuple(s.stop - s.start for s in box))
+
+    def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
+        indices = list(indices)
+        self._progress(0, len(indices), stage)
+        for done, out in enumerate(ordered_map(work, indices, self.options.threads), 1):
+            self._progress(done, len(indices), stage)
+            yield out
+
+    def look(self) -> Survey:
+        """The survey of all frames (made once)."""
+        if self._look is None:
+            def run(work: Callable[[np.ndarray], Any], _: Iterable[np.ndarray]) -> Iterable[Any]:
+                return self._map(lambda i: work(self._read(i)), range(self.count), "survey")
+
+            self._look = survey(lambda: (), self.background, self.dtype, run)
+        return self._look
+
+    def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
+        """All tiles in the order of the file, coded in parallel."""
+        return self._map(
+            lambda i: self.coder.encode(self._read(i), settings), range(self.count), stage
+        )
+
+    # ---------------------------------------------------------------- support
+
+    def settings(self, s: Settings) -> Settings:
+        """The settings with or without exact support, as the options and the tiles say."""
+        wish = self.options.support
+        if wish == "off":
+            return s
+        exact = targets.with_support(s, self.background, self.look(), self.dtype)
+        if wish == "exact" or exact is s or self.look().background == 0:
+            return exact
+        chosen = sorted({round(i * (self.count - 1) / 7) for i in range(_SUPPORT_TILES)})
+        with_masks = list(self._map(
+            lambda i: self.coder.encode(self._read(i), exact), chosen, "support"
+        ))  # fmt: skip
+        total = sum(t.size for t in with_masks)
+        masks = sum(len(t.streams[1]) for t in with_masks)
+        if masks <= 0.8 * SUPPORT_SHARE * (total - masks):
+            return exact
+        without = sum(
+            t.size
+            for t in self._map(lambda i: self.coder.encode(self._read(i), s), chosen, "support")
+        )
+        overhead = 64 * len(chosen)
+        return exact if total + overhead <= (1 + SUPPORT_SHARE) * (without + overhead) else s
+
+    # ---------------------------------------------------------------- the whole
+
+    def bound(self) -> float | None:
+        """The absolute bound of the target, None where the target is another."""
+        if self.target.kind == "max_error":
+            return self.target.value
+        if self.target.kind == "rel_error":
+            return self.target.value * self.look().range
+        return None
+
+    def degenerate(self) -> bool:
+        """Whether only lossless coding is defined: no range, or none that is finite."""
+        spread = self.look().range
+        return not (math.isfinite(spread) and spread > 0)
+
+    def single_pass(self) -> Settings | None:
+        """Settings where the target needs no search; None where it does."""
+        if self.target.kind == "lossless" or self.degenerate():
+            return targets.lossless(self.look(), self.dtype, self.levels)
+        bound = self.bound()
+        if bound is None:
+            return None
+        return self.settings(targets.bounded(self.look(), self.dtype, self.levels, bound))
+
+    def encode(self) -> tuple[Header, list[Tile]]:
+        """Header and tiles of the whole volume, in memory."""
+        settings = self.single_pass()
+        if settings is not None:
+            tiles = list(self.tiles(settings))
+            return self.header(settings, tiles), tiles
+        return self._search()
+
+    def _search(self) -> tuple[Header, list[Tile]]:
+        look, kind, value = self.look(), self.target.kind, self.target.value
+        tries = 0
+        exact: bool | None = None
+
+        def attempt(step: float) -> Outcome:
+            nonlocal tries, exact
+            tries += 1
+            s = targets.stepped(look, self.dtype, self.levels, step)
+            if exact is None:
+                s = self.settings(s)
+                exact = s.exact
+            elif exact:
+                s = targets.with_support(s, self.background, look, self.dtype)
+            return self._outcome(s, f"encode, try {tries}")
+
+        def lossless() -> Outcome:
+            s = targets.lossless(look, self.dtype, self.levels)
+            return self._outcome(s, "encode, lossless")
+
+        finest = look.range * 2.0**-29
+        if kind == "psnr":
+            found = targets.search_psnr(attempt, value, look.range, finest)
+            if found is None or found.psnr > value + targets.PSNR_WINDOW:
+                whole = lossless()
+                if found is None or whole.size <= found.size:
+                    found = whole
+            return found.result  # type: ignore[no-any-return]
+        voxels = look.voxels
+        raw = voxels * self.dtype.itemsize
+        budget = math.floor(raw / value if kind == "ratio" else value * voxels / 8)
+        start = look.range * 2.0 ** -min(max(8 * budget / voxels, 1), 16)
+        best, enough = targets.search_size(attempt, max(budget, 1), start, finest)
+        if not enough:
+            whole = lossless()
+            if whole.size <= budget:
+                best = whole
+        if best is None or best.size > budget:
+            least = attempt(look.range * 64).size
+            raise InputError(
+                f"{kind} {value:g} can't be had: the smallest file of this volume has {least} "
+                f"bytes, that is ratio {math.floor(raw / least * 1000) / 1000:g} "
+                f"or {math.ceil(8e3 * least / voxels) / 1e3:g} bits a voxel"
+            )
+        return best.result  # type: ignore[no-any-return]
+
+    def _outcome(self, s: Settings, stage: str) -> Outcome:
+        tiles = list(self.tiles(s, stage))
+        header = self.header(s, tiles)
+        entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
+        psnr = math.inf
+        if header.mse > 0:
+            psnr = 20 * math.log10(header.value_range) - 10 * math.log10(header.mse)
+        return Outcome(packed_size(header, entries), psnr, (header, tiles))
+
+    def header(self, s: Settings, tiles: Iterable[Tile | Totals]) -> Header:
+        """The header of the file; ``tiles`` (or their totals) give what was achieved."""
+        total = Totals()
+        for t in tiles:
+            total.add(t)
+        m = s.mapping
+        look = self.look()
+        model = self.model if total.needs_model else None
+        attrs = json.dumps(self.options.attrs, separators=(",", ":")) if self.options.attrs else ""
+        bound = self.bound()
+        if bound is None or s.mapping.domain == "bits" or self.target.kind == "lossless":
+            bound = 0.0 if s.bound == 0 else math.inf
+        return Header(
+            dtype=self.dtype.name,
+            shape=self.shape,
+            tile=self.tile,
+            scales=scale_count(self.levels),
+            levels=self.levels,
+            frames=len(self.frames),
+            ndim=self.ndim,
+            swapped=bool(self.swapped),
+            dataset=self.options.dataset,
+            target=self.target.kind,
+            target_value=self.target.value,
+            bound=bound,
+            max_error=total.max_error,
+            mse=total.square_error / total.finite if total.finite else 0.0,
+            value_range=look.range,
+            support="exact" if s.exact or (s.bound == 0 and self.options.support != "off")
+            else "off",
+            background=self.background if self.options.support != "off" else 0.0,
+            nudge=s.nudge if s.exact else 0.0,
+            domain=m.domain,
+            pitch=m.pitch,
+            step=m.step,
+            lattice_step=m.lattice_step,
+            lattice_origin=m.origin,
+            attrs=attrs.encode(),
+            model_name=model.name if model else "",
+            model_sha256=model.identity if model else b"",
+            model_length=len(model.data) if model and self.options.embed_model else 0,
+        )  # fmt: skip
+
+
+@dataclass
+class Totals:
+    """Sums over tiles that a header needs."""
+
+    max_error: float = 0.0
+    square_error: float = 0.0
+    finite: int = 0
+    needs_model: bool = False
+
+    def add(self, t: Tile | Totals) -> None:
+        """Take a tile, or other totals, in."""
+        self.max_error = max(self.max_error, t.max_error)
+        self.square_error += t.square_error
+        self.finite += t.finite
+        if isinstance(t, Totals):
+            self.needs_model |= t.needs_model
+        else:
+            self.needs_model |= t.coding not in (CONSTANT, RAW)
+
+
+def to_bytes(header: Header, tiles: list[Tile], model: Model | None) -> bytes:
+    """The whole file in memory."""
+    entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
+    embedded = model.data if model is not None and header.model_length else None
+    return pack(
+        replace(header, model_length=0), entries, [s for t in tiles for s in t.streams], embedded
+    )

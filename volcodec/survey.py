@@ -1,0 +1,116 @@
+"""One look at a whole volume: its range, its background, and whether it lies on a lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .values import find_lattice
+
+_SAMPLE = 4096  # voxels of each tile that the search for a lattice looks at
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a volume is like.
+
+    low, high: least and greatest finite value, as float64 (nan where none is finite);
+    finite, background: how many voxels are finite, and equal to the background;
+    negative_zero: whether any -0.0; narrow: whether a float64 volume is equal to its float32;
+    lattice: origin, pitch and largest distance from the lattice, where the volume lies on one.
+    """
+
+    low: float
+    high: float
+    voxels: int
+    finite: int
+    background: int
+    negative_zero: bool
+    narrow: bool
+    lattice: tuple[float, float, float] | None
+
+    @property
+    def range(self) -> float:
+        """Greatest minus least finite value (0 where none is finite, inf on overflow)."""
+        return self.high - self.low if self.finite else 0.0
+
+
+@dataclass(frozen=True)
+class _Part:
+    low: float
+    high: float
+    voxels: int
+    finite: int
+    background: int
+    negative_zero: bool
+    narrow: bool
+    sample: np.ndarray
+
+
+def _look(values: np.ndarray, background: float) -> _Part:
+    is_float = values.dtype.kind == "f"
+    same = int(np.count_nonzero(values == values.dtype.type(background)))
+    finite_values = values
+    if is_float:
+        ok = np.isfinite(values)
+        if not ok.all():
+            finite_values = values[ok]
+    n = finite_values.size
+    low = float(finite_values.min()) if n else np.nan
+    high = float(finite_values.max()) if n else np.nan
+    minus = is_float and bool(np.signbit(finite_values[finite_values == 0]).any())
+    narrow = False
+    if values.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            back = values.astype(np.float32).astype(np.float64)
+        narrow = back.tobytes() == values.tobytes()
+    stride = max(1, n // _SAMPLE)
+    sample = finite_values.reshape(-1)[::stride].astype(np.float64) if is_float else np.zeros(0)
+    return _Part(low, high, values.size, n, same, minus, narrow, sample)
+
+
+def _distance(values: np.ndarray, origin: float, pitch: float) -> float:
+    """Largest distance of the finite ``values`` from the lattice, after rounding to the dtype."""
+    v = values[np.isfinite(values)]
+    k = np.rint((v.astype(np.float64) - origin) / pitch)
+    on = (origin + pitch * k).astype(values.dtype).astype(np.float64)
+    return float(np.abs(v - on).max(initial=0.0))
+
+
+def survey(
+    tiles: Callable[[], Iterable[np.ndarray]],
+    background: float,
+    dtype: np.dtype[Any],
+    run: Callable[[Callable[[np.ndarray], Any], Iterable[np.ndarray]], Iterable[Any]],
+) -> Survey:
+    """Look at all ``tiles()`` (native dtype); ``run`` maps a function over them, in order."""
+    parts = list(run(lambda t: _look(t, background), tiles()))
+    with np.errstate(invalid="ignore"):
+        low = float(np.nanmin([p.low for p in parts] + [np.inf]))
+        high = float(np.nanmax([p.high for p in parts] + [-np.inf]))
+    finite = sum(p.finite for p in parts)
+    lattice: tuple[float, float, float] | None = None
+    if dtype.kind in "iu":
+        lattice = (float(np.rint(low / 2 + high / 2)), 1.0, 0.0)
+    elif finite and high > low and np.isfinite(high - low):
+        found = find_lattice(np.concatenate([p.sample for p in parts]))
+        if found is not None:
+            origin, pitch = found
+            worst = 0.0
+            for distance in run(lambda t: _distance(t, origin, pitch), tiles()):
+                worst = max(worst, distance)
+            if worst <= 0.05 * pitch:
+                lattice = (origin, pitch, worst)
+    return Survey(
+        low if finite else np.nan,
+        high if finite else np.nan,
+        sum(p.voxels for p in parts),
+        finite,
+        sum(p.background for p in parts),
+        any(p.negative_zero for p in parts),
+        bool(parts) and all(p.narrow for p in parts),
+        lattice,
+    )

@@ -1,0 +1,227 @@
+"""Targets: what the user asks for, as settings of the tile coder, and the search for a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .survey import Survey
+from .tilecoder import Settings
+from .values import Mapping
+
+DEFAULT = ("rel_error", 1e-3)
+KINDS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
+PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
+BUDGET_SHARE = 0.97  # of a size budget that has to be used
+STEP_PER_BOUND = 2.0  # step of the transform over the error bound
+LAMBDA_BOUND = 0.05
+LAMBDA = 0.12
+_FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
+_TRIES = 40
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of ``max_error, rel_error, psnr, ratio, bits, lossless`` and its value."""
+
+    kind: str
+    value: float
+
+
+def target(**given: Any) -> Target:
+    """The one target among the keywords that are not None; InputError where several or bad."""
+    chosen = {k: v for k, v in given.items() if v is not None and v is not False}
+    if len(chosen) > 1:
+        raise InputError(f"one target at a time: {' and '.join(chosen)} were given")
+    if not chosen:
+        return Target(*DEFAULT)
+    ((kind, value),) = chosen.items()
+    if kind == "lossless":
+        return Target(kind, 0.0)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{kind} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise InputError(f"{kind} must be finite, not {number}")
+    if kind in ("max_error", "rel_error") and number < 0:
+        raise InputError(f"{kind} must not be negative; it is {number:g}")
+    if kind in ("ratio", "bits") and number <= 0:
+        raise InputError(f"{kind} must be positive; it is {number:g}")
+    return Target(kind, number)
+
+
+def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
+    """Settings that keep every bit."""
+    mapping = Mapping(dtype, "bits")
+    if dtype.kind in "iu" and look.lattice is not None:
+        mapping = Mapping(dtype, "lattice", look.lattice[0], 1.0, 0.0, 1.0)
+    elif (
+        look.lattice is not None and look.lattice[2] == 0
+        and look.finite == look.voxels and not look.negative_zero
+    ):  # fmt: skip
+        mapping = Mapping(dtype, "lattice", look.lattice[0], look.lattice[1], 0.0, 1.0)
+    elif dtype.itemsize <= 4 or look.narrow:
+        mapping = Mapping(dtype, "bits", lattice_step=1.0)
+    return Settings(mapping, levels, bound=0.0, slack=0.0, transform=False)
+
+
+def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Settings:
+    """Settings under which no voxel is off by more than ``bound``."""
+    most = max(abs(look.low), abs(look.high))
+    if look.lattice is not None:
+        origin, pitch, distance = look.lattice
+        k = math.floor((bound - distance) / pitch) if bound >= distance else -1
+        if k >= 1 << 28:
+            k = 1 << 28
+        if k == 0:
+            m = Mapping(dtype, "lattice", origin, pitch, 0.0, 1.0)
+            return Settings(m, levels, bound=bound, slack=0.0, transform=False)
+        if k > 0:
+            m = Mapping(
+                dtype, "lattice", origin, pitch, STEP_PER_BOUND * (k + 0.5), float(2 * k + 1)
+            )
+            return Settings(m, levels, bound=bound, slack=k + 0.25, lam=LAMBDA_BOUND)
+    with np.errstate(over="ignore"):
+        rounding = 0.51 * float(np.spacing(dtype.type(most))) + 4 * float(np.spacing(most))
+    slack = bound - rounding
+    if not slack > bound / 2:
+        return lossless(look, dtype, levels)
+    origin = look.low / 2 + look.high / 2
+    m = Mapping(dtype, "real", origin, 0.0, STEP_PER_BOUND * slack, 2 * slack * (1 - 1e-9))
+    return Settings(m, levels, bound=bound, slack=slack, lam=LAMBDA_BOUND)
+
+
+def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Settings:
+    """Settings without a bound, quantised by ``step`` in the units of the data."""
+    if look.lattice is not None:
+        origin, pitch, _ = look.lattice
+        k = step / pitch
+        m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if k < 8 else 0.0)
+        return Settings(m, levels, lam=LAMBDA)
+    origin = look.low / 2 + look.high / 2
+    if step < _FINEST * look.range:
+        m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
+        return Settings(m, levels, transform=False)
+    return Settings(Mapping(dtype, "real", origin, 0.0, step, 0.0), levels, lam=LAMBDA)
+
+
+def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:
+    """The same settings keeping the background exactly."""
+    if s.mapping.domain == "bits" or s.bound == 0:
+        return s
+    nudge = 1.0
+    if dtype.kind in "iu":
+        nudge = -1.0 if background == np.iinfo(dtype).max else 1.0
+    elif s.mapping.domain == "lattice":
+        nudge = s.mapping.pitch
+    elif background != 0:
+        nudge = float(np.spacing(dtype.type(abs(background))))
+    else:
+        info = np.finfo(dtype)
+        small = float(info.tiny)
+        limit = min(s.bound, look.range * 1e-6)
+        nudge = small if small < limit * 1e-3 else float(info.smallest_subnormal)
+    return replace(s, exact=True, background=background, nudge=nudge)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one try gave: bytes of the file, PSNR in dB, and the thing itself."""
+
+    size: int
+    psnr: float
+    result: Any
+
+
+Try = Callable[[float], Outcome]
+
+
+def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outcome | None:
+    """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
+
+    ``spread`` is the volume's range; steps are tried between ``finest`` and 16 times the range.
+    """
+    low: tuple[float, float] | None = None  # log step that is too coarse, its PSNR
+    high: tuple[float, float] | None = None  # fine enough
+    best: Outcome | None = None
+    aim = psnr + PSNR_WINDOW / 3
+    x = math.log(spread) - (aim - 10.8) / 20 * math.log(10)
+    top, bottom = math.log(16 * spread), math.log(finest)
+    for _ in range(_TRIES):
+        x = min(max(x, bottom), top)
+        out = attempt(math.exp(x))
+        if out.psnr >= psnr and (best is None or out.psnr < best.psnr):
+            best = out
+        if psnr <= out.psnr <= psnr + PSNR_WINDOW:
+            return out
+        if out.psnr < psnr:
+            low = (x, out.psnr)
+            if x <= bottom:
+                return None
+        else:
+            high = (x, out.psnr)
+            if x >= top:
+                return out
+        x = _next(low, high, aim, x, out.psnr, math.log(10) / 20)
+        if low and high and abs(low[0] - high[0]) < 1e-9:
+            break
+    return best
+
+
+def _next(
+    low: tuple[float, float] | None, high: tuple[float, float] | None, aim: float, x: float,
+    value: float, slope: float,
+) -> float:  # fmt: skip
+    """The next log step: along the usual slope, or between two that enclose the aim."""
+    if low is None or high is None:
+        if not math.isfinite(value):
+            return x + 1.5
+        move = (value - aim) * slope
+        return x + math.copysign(max(abs(move) * 1.1, 0.01), move)
+    if not math.isfinite(high[1]):
+        return (low[0] + high[0]) / 2
+    share = (aim - low[1]) / (high[1] - low[1])
+    return low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
+
+
+def search_size(attempt: Try, budget: int, start: float, finest: float) -> tuple[Outcome | None, bool]:
+    """The finest step whose file fits ``budget`` bytes, and whether it uses enough of it.
+
+    The second value is False where even the finest step leaves more than 3 % unused.
+    """
+    top, bottom = math.log(start) + 12, math.log(finest)
+    x = math.log(start)
+    fits: tuple[float, float] | None = None
+    over: tuple[float, float] | None = None
+    best: Outcome | None = None
+    aim = math.log(budget * (1 + BUDGET_SHARE) / 2)
+    for _ in range(_TRIES):
+        x = min(max(x, bottom), top)
+        out = attempt(math.exp(x))
+        if out.size <= budget:
+            if best is None or out.size > best.size:
+                best = out
+            fits = (x, math.log(out.size))
+            if out.size >= BUDGET_SHARE * budget:
+                return best, True
+            if x <= bottom:
+                return best, False
+        else:
+            over = (x, math.log(out.size))
+            if x >= top:
+                return best, False
+        if fits is None or over is None:
+            move = (math.log(out.size) - aim) * 0.9
+            x += math.copysign(max(abs(move), 0.05), move)
+        else:
+            share = (aim - fits[1]) / (over[1] - fits[1])
+            x = fits[0] + min(max(share, 0.15), 0.85) * (over[0] - fits[0])
+            if abs(fits[0] - over[0]) < 1e-6:
+                break
+    return best, best is not None and best.size >= BUDGET_SHARE * budget

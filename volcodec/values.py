@@ -1,0 +1,158 @@
+"""Between the values of a volume and the integers that are coded.
+
+Three domains. ``real``: y = value - origin. ``lattice``: value = origin + pitch k with integer k,
+for integers and for floats that lie on a lattice. ``bits``: the bit patterns of floats in the order
+of their values, for lossless coding. Reconstruction is one multiplication and one addition in
+float64 and one rounding to the dtype, never fused, so it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from .transform.pyramid import FRACTION
+
+DTYPES = tuple(
+    np.dtype(t)
+    for t in ("u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8")
+)
+LARGEST = 1 << 27  # of the fixed-point integers that the transform may be given
+LARGEST_LATTICE = (1 << 30) - 1
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How values become integers: the part of a file's header that reconstruction needs.
+
+    ``step`` and ``lattice_step`` are in units of y (real) or k (lattice); 0 where not in use.
+    """
+
+    dtype: np.dtype[Any]
+    domain: str
+    origin: float = 0.0
+    pitch: float = 0.0
+    step: float = 0.0
+    lattice_step: float = 0.0
+
+    @property
+    def snap(self) -> bool:
+        """Whether reconstructions are rounded to the lattice."""
+        return self.domain == "lattice"
+
+    @property
+    def unit(self) -> float:
+        """The fixed-point unit of the transform: step / 2**FRACTION (exact)."""
+        return self.step / (1 << FRACTION)
+
+    def to_integers(self, values: np.ndarray, unit: float) -> np.ndarray | None:
+        """``values`` (native dtype, finite) in multiples of ``unit`` as int32; None on overflow."""
+        pitch = self.pitch if self.snap else 1.0
+        out = np.empty(values.shape, np.int32)
+        most = LARGEST if unit == self.unit else LARGEST_LATTICE
+        largest = _to_integers(
+            values.reshape(-1), self.origin, pitch, self.snap, unit, float(most), out.reshape(-1)
+        )
+        return out if largest <= most else None
+
+    def to_values(
+        self, integers: np.ndarray, unit: float, outliers: np.ndarray | None
+    ) -> np.ndarray:
+        """Values (dtype) of ``integers`` times ``unit``, outliers added in lattice steps."""
+        out = np.empty(integers.shape, self.dtype)
+        low, high = 0.0, 0.0
+        if self.dtype.kind in "iu":
+            low, high = float(np.iinfo(self.dtype).min), float(np.iinfo(self.dtype).max)
+        o = np.zeros(0, np.int32) if outliers is None else outliers.reshape(-1)
+        _to_values(
+            integers.reshape(-1), unit, self.snap, o, self.lattice_step, self.origin,
+            self.pitch if self.snap else 1.0, low, high, out.reshape(-1)
+            if self.dtype != np.float16 else (wide := np.empty(out.size, np.float64)),
+        )  # fmt: skip
+        if self.dtype == np.float16:
+            with np.errstate(over="ignore"):
+                return wide.astype(np.float16).reshape(out.shape)
+        return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _to_integers(
+    values: np.ndarray, origin: float, pitch: float, snap: bool, unit: float, most: float,
+    out: np.ndarray,
+) -> float:  # fmt: skip
+    largest = 0.0
+    for i in range(values.size):
+        y = np.float64(values[i]) - origin
+        if snap:
+            y = np.rint(y / pitch)
+        y = np.rint(y / unit)
+        largest = max(largest, abs(y))
+        if abs(y) <= most:
+            out[i] = np.int32(y)
+        else:
+            largest = max(largest, most + 1)
+    return largest
+
+
+@numba.njit(cache=True, nogil=True)
+def _to_values(
+    integers: np.ndarray, unit: float, snap: bool, outliers: np.ndarray, jump: float,
+    origin: float, pitch: float, low: float, high: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    bounded = high > low
+    for i in range(integers.size):
+        y = np.float64(integers[i]) * unit
+        if snap:
+            y = np.rint(y)
+        if outliers.size > 0 and outliers[i] != 0:
+            y = y + np.float64(outliers[i]) * jump
+        if snap:
+            y = y * pitch
+        v = origin + y
+        if bounded:
+            v = min(max(v, low), high)
+        out[i] = v
+
+
+def to_ordered(values: np.ndarray) -> np.ndarray:
+    """Bit patterns of float16 or float32 as int32, in the order of the values."""
+    if values.dtype == np.float16:
+        b = values.view(np.int16).astype(np.int32)
+        return np.where(b < 0, b ^ 0x7FFF, b)
+    b = values.view(np.int32)
+    return np.where(b < 0, b ^ 0x7FFFFFFF, b)
+
+
+def from_ordered(integers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Undo :func:`to_ordered`; a float64 volume was stored as the float32 it is equal to."""
+    if dtype == np.float16:
+        b = integers.astype(np.int16)
+        return np.where(b < 0, b ^ np.int16(0x7FFF), b).astype(np.int16).view(np.float16)
+    b = integers.astype(np.int32)
+    return np.where(b < 0, b ^ np.int32(0x7FFFFFFF), b).view(np.float32).astype(dtype)
+
+
+def find_lattice(sample: np.ndarray) -> tuple[float, float] | None:
+    """Origin and pitch of the lattice that the finite floats ``sample`` seem to lie on, or None."""
+    values = np.unique(sample.astype(np.float64))
+    if values.size < 2:
+        return None
+    if (values == np.rint(values)).all() and np.abs(values).max() < 1 << 30:
+        return float(np.rint((values[0] + values[-1]) / 2)), 1.0
+    if values.size > 1 << 14 or values.size * 4 > sample.size:
+        return None
+    gaps = np.diff(values)
+    pitch = float(gaps[gaps > 1e-6 * (values[-1] - values[0])].min(initial=np.inf))
+    for _ in range(3):
+        if not np.isfinite(pitch) or pitch <= 0:
+            return None
+        k = np.rint((values - values[0]) / pitch)
+        if k[-1] > 1 << 20:
+            return None
+        pitch = float((k * (values - values[0])).sum() / (k * k).sum())
+    if np.abs(values - values[0] - pitch * k).max() > 0.02 * pitch:
+        return None
+    return float(values[0]), pitch
