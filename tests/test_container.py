@@ -86,7 +86,7 @@ def headers(draw: st.DrawFn) -> Header:
         target_value=value,
         bound=draw(st.one_of(bounds)),
         max_error=draw(size),
-        mse=draw(size),
+        relative_mse=draw(size),
         value_range=value_range,
         margin=draw(finite_size),
         support=support,
@@ -142,7 +142,7 @@ def test_round_trip(case: tuple[Header, list[Tile], bytes | None]) -> None:
     json.dumps(info.to_json_dict(), allow_nan=False)
 
     file = io.BytesIO()
-    writer = Writer(file, replace(header, max_error=0, mse=0, step=0), model_bytes=model)
+    writer = Writer(file, replace(header, max_error=0, relative_mse=0, step=0), model_bytes=model)
     for tile in tiles:
         writer.write_tile(*tile)
     assert writer.finish(header) == len(blob)
@@ -154,9 +154,9 @@ def test_round_trip(case: tuple[Header, list[Tile], bytes | None]) -> None:
 def test_reserved_header_keeps_its_length(
     header: Header, max_error: float, mse: float, step: float
 ) -> None:
-    early = replace(header, bound=math.inf, max_error=0, mse=0, step=0, value_range=0)
+    early = replace(header, bound=math.inf, max_error=0, relative_mse=0, step=0, value_range=0)
     first = replace(early, support="off", nudge=0, domain="real", pitch=0)
-    last = replace(header, max_error=max_error, mse=mse, step=step, gap=123)
+    last = replace(header, max_error=max_error, relative_mse=mse, step=step, gap=123)
     assert len(pack_header(first, reserve=True)) == len(pack_header(last, reserve=True))
 
 
@@ -260,7 +260,8 @@ def test_first_read_is_enough() -> None:
 
 def test_info_figures() -> None:
     info = describe(Reader(SMALL_BLOB))
-    assert info.psnr == pytest.approx(10 * math.log10(254.3**2 / 0.0113))
+    assert info.psnr == pytest.approx(-10 * math.log10(0.0113))
+    assert info.mse == pytest.approx(0.0113 * 254.3**2)
     assert info.ratio == 2 * 5 * 4 * 7 * 4 / len(SMALL_BLOB)
     assert info.bits_per_voxel == 8 * len(SMALL_BLOB) / (2 * 5 * 4 * 7)
     assert info.attrs["unit"] == "mm"
@@ -268,8 +269,8 @@ def test_info_figures() -> None:
     assert info.model_sha256 == bytes(range(32)).hex()
     lossless = describe(Reader(GOLDEN)).to_json_dict()
     assert (lossless["psnr"], lossless["bound"], lossless["dataset"]) == ("inf", 0.0, "volume")
-    huge = replace(GOLDEN_HEADER, value_range=1e300, mse=1e299)
-    assert describe(Reader(build(huge, [(0, 0, [b""] * 4)]))).psnr == pytest.approx(3010)
+    huge = replace(GOLDEN_HEADER, value_range=1e300, relative_mse=1e-300)
+    assert describe(Reader(build(huge, [(0, 0, [b""] * 4)]))).psnr == pytest.approx(3000)
 
 
 def test_imports_nothing_heavy() -> None:
@@ -293,7 +294,7 @@ class WriteOnly(io.BytesIO):
 
 def test_streaming_without_reading_leaves_a_gap() -> None:
     file = WriteOnly(b"old" * 5000)
-    provisional = replace(SMALL, bound=math.inf, max_error=0, mse=0, value_range=0, step=0)
+    provisional = replace(SMALL, bound=math.inf, max_error=0, relative_mse=0, value_range=0, step=0)
     writer = Writer(file, provisional, model_bytes=MODEL)
     with pytest.raises(FormatError):
         Reader(file.getvalue())
@@ -345,7 +346,7 @@ def test_pack_refuses_what_does_not_agree() -> None:
         with pytest.raises(ValueError, match=r"entries|payload"):
             pack(GOLDEN_HEADER, entries, payload)
     with pytest.raises(ValueError, match="coding"):
-        pack(GOLDEN_HEADER, [replace(entry, coding=6)], [b"abc"])
+        pack(GOLDEN_HEADER, [replace(entry, coding=8)], [b"abc"])
 
 
 BAD_FIELDS: list[dict[str, Any]] = [
@@ -371,7 +372,7 @@ BAD_FIELDS: list[dict[str, Any]] = [
     {"bound": math.nan},
     {"bound": -1.0},
     {"max_error": math.nan},
-    {"mse": -1.0},
+    {"relative_mse": -1.0},
     {"margin": math.inf},
     {"support": "maybe"},
     {"support": "off"},
@@ -411,5 +412,5 @@ def test_numbers_become_plain() -> None:
 
 def test_every_header_field_is_described() -> None:
     described = {f.name for f in fields(describe(Reader(GOLDEN)))}
-    renamed = {"swapped", "value_range", "model_name", "gap", "extra"}
+    renamed = {"swapped", "value_range", "relative_mse", "model_name", "gap", "extra"}
     assert {f.name for f in fields(Header)} - renamed <= described

@@ -227,7 +227,7 @@ def test_hostile_specials(seed: int) -> None:
     bad = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
-    for hostile in (bytes(bad), rng.bytes(rng.integers(1, 40)), data + b"\0", data[:-1]):
+    for hostile in (bytes(bad), rng.bytes(int(rng.integers(1, 40))), data + b"\0", data[:-1]):
         try:
             assert 1 <= decode_specials(hostile, shape).max() <= 3
         except FormatError:
@@ -247,7 +247,7 @@ def test_specials_must_exist() -> None:
 @given(shapes, st.integers(0, 1000), st.sampled_from([np.float32, np.float64]))
 def test_fill_keeps_the_known_and_stays_in_range(shape: Shape, seed: int, dtype: type) -> None:
     rng = np.random.default_rng(seed)
-    values = rng.normal(100, 10, shape).astype(dtype)
+    values: np.ndarray = rng.normal(100, 10, shape).astype(dtype)
     known = rng.random(shape) < rng.choice([0.02, 0.5, 0.98])
     values[~known] = rng.choice([np.nan, np.inf, 1e30, -7])
     filled = fill(values, known)

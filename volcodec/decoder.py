@@ -13,7 +13,7 @@ from .container import Header, Reader
 from .errors import FormatError, InputError, ModelError
 from .models import Model
 from .parallel import ordered_map
-from .tilecoder import CONSTANT, RAW, Settings, TileCoder
+from .tiledecoder import CONSTANT, RAW, Frame, TileDecoder
 from .tiles import (
     Box,
     Shape,
@@ -31,14 +31,14 @@ Progress = Callable[[int, int, str], None]
 MAX_PREVIEW = 15
 
 
-def settings_of(header: Header) -> Settings:
+def frame_settings(header: Header) -> Frame:
     """What the tile coder has to know of a file."""
     dtype = np.dtype(header.dtype)
     mapping = Mapping(
         dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step
     )
     exact = header.support == "exact" and header.nudge != 0
-    return Settings(
+    return Frame(
         mapping, header.levels, exact=exact, background=header.background, nudge=header.nudge
     )
 
@@ -48,10 +48,10 @@ class VolumeDecoder:
 
     def __init__(self, reader: Reader, model: Any = None, threads: int | None = None) -> None:
         self.reader, self.header = reader, reader.header
-        self.settings = settings_of(reader.header)
+        self.settings = frame_settings(reader.header)
         self.threads = threads
         self._given = model
-        self._coder: TileCoder | None = None
+        self._coder: TileDecoder | None = None
         h = self.header
         if h.levels > 12 or h.scales != max(1, min(h.levels, 4)):
             raise FormatError("the header names levels or scales that this version does not know")
@@ -59,7 +59,7 @@ class VolumeDecoder:
         if h.swapped:
             self.dtype = self.dtype.newbyteorder()
 
-    def coder(self) -> TileCoder:
+    def coder(self) -> TileDecoder:
         """The tile coder with the file's model; ModelError where it is not at hand."""
         if self._coder is None:
             model: Model | None = None
@@ -75,7 +75,7 @@ class VolumeDecoder:
                         raise FormatError("the embedded model is not the one the header names")
                 else:
                     model = models.find(h.model_sha256, h.model_name, self._given)
-            self._coder = TileCoder(model)
+            self._coder = TileDecoder(model)
         return self._coder
 
     # ---------------------------------------------------------------- geometry

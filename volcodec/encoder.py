@@ -18,7 +18,8 @@ from .parallel import ordered_map
 from .scales import scale_count
 from .survey import Survey, survey
 from .targets import Outcome, Target
-from .tilecoder import CONSTANT, RAW, Settings, Tile, TileCoder
+from .tilecoder import Settings, Tile, TileCoder
+from .tiledecoder import CONSTANT, RAW
 from .tiles import Shape, Source, boxes, tile_shape
 from .transform.pyramid import default_levels
 from .values import DTYPES
@@ -151,25 +152,30 @@ class VolumeEncoder:
     def settings(self, s: Settings) -> Settings:
         """The settings with or without exact support, as the options and the tiles say."""
         wish = self.options.support
-        if wish == "off":
+        if wish == "off" or s.mapping.domain == "bits":
             return s
-        exact = targets.with_support(s, self.background, self.look(), self.dtype)
-        if wish == "exact" or exact is s or self.look().background == 0:
+        look = self.look()
+        exact = targets.with_support(s, self.background, look, self.dtype)
+        # lossless coding keeps the support by itself; a mask may still make it smaller
+        free = s.slack == 0 and look.lattice is not None and look.lattice[2] == 0
+        if look.background == 0:
+            return s if free else exact
+        if wish == "exact" and not free:
             return exact
         chosen = sorted({round(i * (self.count - 1) / 7) for i in range(_SUPPORT_TILES)})
-        with_masks = list(self._map(
-            lambda i: self.coder.encode(self._read(i), exact), chosen, "support"
-        ))  # fmt: skip
+        with_masks = list(self._sample(chosen, exact))
         total = sum(t.size for t in with_masks)
         masks = sum(len(t.streams[1]) for t in with_masks)
-        if masks <= 0.8 * SUPPORT_SHARE * (total - masks):
+        if not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks):
             return exact
-        without = sum(
-            t.size
-            for t in self._map(lambda i: self.coder.encode(self._read(i), s), chosen, "support")
-        )
+        without = sum(t.size for t in self._sample(chosen, s))
+        if free:
+            return exact if total < without else s
         overhead = 64 * len(chosen)
         return exact if total + overhead <= (1 + SUPPORT_SHARE) * (without + overhead) else s
+
+    def _sample(self, indices: list[int], s: Settings) -> Iterator[Tile]:
+        return self._map(lambda i: self.coder.encode(self._read(i), s), indices, "support")
 
     # ---------------------------------------------------------------- the whole
 
@@ -188,8 +194,9 @@ class VolumeEncoder:
 
     def single_pass(self) -> Settings | None:
         """Settings where the target needs no search; None where it does."""
-        if self.target.kind == "lossless" or self.degenerate():
-            return targets.lossless(self.look(), self.dtype, self.levels)
+        sized = self.target.kind in ("ratio", "bits")
+        if self.target.kind == "lossless" or (self.degenerate() and not sized):
+            return self.settings(targets.lossless(self.look(), self.dtype, self.levels))
         bound = self.bound()
         if bound is None:
             return None
@@ -220,7 +227,7 @@ class VolumeEncoder:
             return self._outcome(s, f"encode, try {tries}")
 
         def lossless() -> Outcome:
-            s = targets.lossless(look, self.dtype, self.levels)
+            s = self.settings(targets.lossless(look, self.dtype, self.levels))
             return self._outcome(s, "encode, lossless")
 
         finest = look.range * 2.0**-29
@@ -234,14 +241,17 @@ class VolumeEncoder:
         voxels = look.voxels
         raw = voxels * self.dtype.itemsize
         budget = math.floor(raw / value if kind == "ratio" else value * voxels / 8)
-        start = look.range * 2.0 ** -min(max(8 * budget / voxels, 1), 16)
-        best, enough = targets.search_size(attempt, max(budget, 1), start, finest)
+        best: Outcome | None = None
+        enough = False
+        if not self.degenerate():
+            start = look.range * 2.0 ** -min(max(8 * budget / voxels, 1), 16)
+            best, enough = targets.search_size(attempt, max(budget, 1), start, finest)
         if not enough:
             whole = lossless()
             if whole.size <= budget:
                 best = whole
         if best is None or best.size > budget:
-            least = attempt(look.range * 64).size
+            least = whole.size if self.degenerate() else attempt(look.range * 64).size
             raise InputError(
                 f"{kind} {value:g} can't be had: the smallest file of this volume has {least} "
                 f"bytes, that is ratio {math.floor(raw / least * 1000) / 1000:g} "
@@ -249,13 +259,21 @@ class VolumeEncoder:
             )
         return best.result  # type: ignore[no-any-return]
 
+    def _keeps_support(self, s: Settings) -> bool:
+        """Whether exact support was wished and lossless coding gives it without a mask."""
+        lattice = self.look().lattice
+        lossless = s.mapping.domain == "bits" or (
+            s.slack == 0 and lattice is not None and lattice[2] == 0
+        )
+        return lossless and self.options.support != "off"
+
     def _outcome(self, s: Settings, stage: str) -> Outcome:
         tiles = list(self.tiles(s, stage))
         header = self.header(s, tiles)
         entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
         psnr = math.inf
-        if header.mse > 0:
-            psnr = 20 * math.log10(header.value_range) - 10 * math.log10(header.mse)
+        if header.relative_mse > 0:
+            psnr = -10 * math.log10(header.relative_mse)
         return Outcome(packed_size(header, entries), psnr, (header, tiles))
 
     def header(self, s: Settings, tiles: Iterable[Tile | Totals]) -> Header:
@@ -284,10 +302,9 @@ class VolumeEncoder:
             target_value=self.target.value,
             bound=bound,
             max_error=total.max_error,
-            mse=total.square_error / total.finite if total.finite else 0.0,
+            relative_mse=total.square_error / total.finite if total.finite else 0.0,
             value_range=look.range,
-            support="exact" if s.exact or (s.bound == 0 and self.options.support != "off")
-            else "off",
+            support="exact" if s.exact or self._keeps_support(s) else "off",
             background=self.background if self.options.support != "off" else 0.0,
             nudge=s.nudge if s.exact else 0.0,
             domain=m.domain,

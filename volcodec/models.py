@@ -19,7 +19,7 @@ from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
 
 SUFFIX = ".safetensors"
 MAX_BYTES = 64 << 20
-BANKS = ("lossy", "lattice")
+BANKS = ("lossy", "lattice", "predicted")
 _SHIPPED = Path(__file__).parent / "weights"
 _SOURCE_TREE = Path(__file__).parent.parent / "models"
 
@@ -128,7 +128,7 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     for n in range(nets):
         for k in range(kinds):
             contexts.choose(
-                x, 1, np.zeros(1, np.int32), 8, f[0][n], f[1][n, k], f[2][n], f[3][n],
+                x, 1, np.zeros(1, np.int32), contexts.FIXED, f[0][n], f[1][n, k], f[2][n], f[3][n],
                 f[4][n], f[5][n], scales, len(tables) - 1, zero[n, k : k + 1],
             )  # fmt: skip
     return Bank(*f, scales, zero, tables, Pyramid(coefs))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import support
-from .tilecoder import CONSTANT, LATTICE_CLASSIC, LATTICE_LEARNED, RAW, Settings, TileCoder
+from .tiledecoder import CONSTANT, RAW, Frame, TileDecoder, bank_of
 from .tiles import Shape, coarse
 from .transform.pyramid import SHIFT, Pyramid
 from .values import from_ordered
@@ -51,7 +51,7 @@ def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
 
 
 def tile(
-    coder: TileCoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Settings, level: int
+    coder: TileDecoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Frame, level: int
 ) -> np.ndarray:
     """The preview of a tile: shape ``ceil(n / 2**level)``, in the dtype of the volume.
 
@@ -71,14 +71,13 @@ def tile(
         if coding == CONSTANT:
             values = full[:: 1 << level, :: 1 << level, :: 1 << level].astype(np.float64)
         else:
-            pyramid = coder.lattice.bank.pyramid if coder.lattice else Pyramid.classic()
-            values = low_band(pyramid, np.where(finite, full, 0), level)
+            values = low_band(Pyramid.classic(), np.where(finite, full, 0), level)
     else:
         scales = [*streams[2:], *([b""] * 8)]
         integers, unit = coder.integers(coding, scales, shape, s, level)
-        used = coder.lattice if coding in (LATTICE_LEARNED, LATTICE_CLASSIC) else coder.lossy
-        assert used is not None
-        values = integers * (1.0 / scale(used.bank.pyramid, shape, level))
+        used = coder.coders[bank_of(coding)]
+        gain = 1.0 if used.predicted else scale(used.bank.pyramid, shape, level)
+        values = integers * (1.0 / gain)
         if m.domain == "bits":
             limit = 0x7FFF if m.dtype == np.float16 else 0x7FFFFFFF
             ordered = np.clip(np.rint(values), -limit, limit).astype(np.int32)

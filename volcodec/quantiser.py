@@ -102,26 +102,6 @@ def scatter(
 
 
 @numba.njit(cache=True, nogil=True)
-def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray) -> None:
-    """Coefficients of symbols ``q``: ``|q| step - back``, with the sign of ``q``; zero stays zero.
-
-    ``back1`` is for magnitude 1 and ``back2`` for the larger ones, in units.
-    """
-    nz, ny, nx = q.shape
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                s = np.int64(q[z, y, x])
-                if s == 0:
-                    v = np.int64(0)
-                elif s > 0:
-                    v = s * step - (back1 if s == 1 else back2)
-                else:
-                    v = s * step + (back1 if s == -1 else back2)
-                out[z, y, x] = np.int32(v)
-
-
-@numba.njit(cache=True, nogil=True)
 def centroids(coefs: np.ndarray, q: np.ndarray, step: int, sums: np.ndarray) -> None:
     """Add to ``sums`` how far below ``|q| step`` magnitudes lie, in steps, and how many they are.
 

@@ -64,7 +64,7 @@ def _look(values: np.ndarray, background: float) -> _Part:
     minus = is_float and bool(np.signbit(finite_values[finite_values == 0]).any())
     narrow = False
     if values.dtype == np.float64:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             back = values.astype(np.float32).astype(np.float64)
         narrow = back.tobytes() == values.tobytes()
     stride = max(1, n // _SAMPLE)

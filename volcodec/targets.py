@@ -23,6 +23,8 @@ LAMBDA_BOUND = 0.05
 LAMBDA = 0.12
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _TRIES = 40
+_LARGEST = 709.0  # exp of more overflows
+_ALL = ("lossy", "predicted", "lattice")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ def target(**given: Any) -> Target:
     return Target(kind, number)
 
 
+def _scale(look: Survey) -> float:
+    return look.range if 0 < look.range < math.inf else 1.0
+
+
 def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
     """Settings that keep every bit."""
     mapping = Mapping(dtype, "bits")
@@ -68,7 +74,8 @@ def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
         mapping = Mapping(dtype, "lattice", look.lattice[0], look.lattice[1], 0.0, 1.0)
     elif dtype.itemsize <= 4 or look.narrow:
         mapping = Mapping(dtype, "bits", lattice_step=1.0)
-    return Settings(mapping, levels, bound=0.0, slack=0.0, transform=False)
+    banks = ("predicted", "lattice") if mapping.lattice_step else ()
+    return Settings(mapping, levels, scale=_scale(look), bound=0.0, slack=0.0, banks=banks)
 
 
 def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Settings:
@@ -81,12 +88,12 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
             k = 1 << 28
         if k == 0:
             m = Mapping(dtype, "lattice", origin, pitch, 0.0, 1.0)
-            return Settings(m, levels, bound=bound, slack=0.0, transform=False)
+            return Settings(m, levels, scale=_scale(look), bound=bound, slack=0.0, banks=("predicted", "lattice"))
         if k > 0:
             m = Mapping(
                 dtype, "lattice", origin, pitch, STEP_PER_BOUND * (k + 0.5), float(2 * k + 1)
             )
-            return Settings(m, levels, bound=bound, slack=k + 0.25, lam=LAMBDA_BOUND)
+            return Settings(m, levels, scale=_scale(look), bound=bound, slack=k + 0.25, lam=LAMBDA_BOUND, banks=_ALL)
     with np.errstate(over="ignore"):
         rounding = 0.51 * float(np.spacing(dtype.type(most))) + 4 * float(np.spacing(most))
     slack = bound - rounding
@@ -94,7 +101,7 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
         return lossless(look, dtype, levels)
     origin = look.low / 2 + look.high / 2
     m = Mapping(dtype, "real", origin, 0.0, STEP_PER_BOUND * slack, 2 * slack * (1 - 1e-9))
-    return Settings(m, levels, bound=bound, slack=slack, lam=LAMBDA_BOUND)
+    return Settings(m, levels, scale=_scale(look), bound=bound, slack=slack, lam=LAMBDA_BOUND, banks=_ALL)
 
 
 def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Settings:
@@ -102,18 +109,20 @@ def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Set
     if look.lattice is not None:
         origin, pitch, _ = look.lattice
         k = step / pitch
-        m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if k < 8 else 0.0)
-        return Settings(m, levels, lam=LAMBDA)
+        fine = k < 4  # near enough to lossless coding for that to be smaller
+        m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
+        return Settings(m, levels, scale=_scale(look), lam=LAMBDA, banks=_ALL if fine else ("lossy",))
     origin = look.low / 2 + look.high / 2
     if step < _FINEST * look.range:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
-        return Settings(m, levels, transform=False)
-    return Settings(Mapping(dtype, "real", origin, 0.0, step, 0.0), levels, lam=LAMBDA)
+        return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))
+    m = Mapping(dtype, "real", origin, 0.0, step, 0.0)
+    return Settings(m, levels, scale=_scale(look), lam=LAMBDA)
 
 
 def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:
     """The same settings keeping the background exactly."""
-    if s.mapping.domain == "bits" or s.bound == 0:
+    if s.mapping.domain == "bits":
         return s
     nudge = 1.0
     if dtype.kind in "iu":
@@ -145,14 +154,14 @@ Try = Callable[[float], Outcome]
 def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outcome | None:
     """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
 
-    ``spread`` is the volume's range; steps are tried between ``finest`` and 16 times the range.
+    ``spread`` is the volume's range; steps are tried between ``finest`` and 20 times the range.
     """
     low: tuple[float, float] | None = None  # log step that is too coarse, its PSNR
     high: tuple[float, float] | None = None  # fine enough
     best: Outcome | None = None
     aim = psnr + PSNR_WINDOW / 3
     x = math.log(spread) - (aim - 10.8) / 20 * math.log(10)
-    top, bottom = math.log(16 * spread), math.log(finest)
+    top, bottom = min(math.log(spread) + 3, _LARGEST), math.log(max(finest, 5e-324))
     for _ in range(_TRIES):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
@@ -195,7 +204,7 @@ def search_size(attempt: Try, budget: int, start: float, finest: float) -> tuple
 
     The second value is False where even the finest step leaves more than 3 % unused.
     """
-    top, bottom = math.log(start) + 12, math.log(finest)
+    top, bottom = min(math.log(start) + 12, _LARGEST), math.log(max(finest, 5e-324))
     x = math.log(start)
     fits: tuple[float, float] | None = None
     over: tuple[float, float] | None = None

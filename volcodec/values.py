@@ -22,6 +22,7 @@ DTYPES = tuple(
 )
 LARGEST = 1 << 27  # of the fixed-point integers that the transform may be given
 LARGEST_LATTICE = (1 << 30) - 1
+CLOSED_STEP = 2047  # of the closed loop on real values; its unit is lattice_step / 2048
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,21 @@ class Mapping:
         """The fixed-point unit of the transform: step / 2**FRACTION (exact)."""
         return self.step / (1 << FRACTION)
 
+    def units(self, bank: str) -> tuple[float, int]:
+        """The unit of the integers that a bank codes, and the step of its closed loop in units."""
+        if bank == "lossy":
+            return self.unit, 1
+        if bank == "lattice":
+            return self.lattice_step, 1
+        if self.domain == "real":
+            return self.lattice_step / (CLOSED_STEP + 1), CLOSED_STEP
+        return 1.0, max(int(self.lattice_step), 1)
+
     def to_integers(self, values: np.ndarray, unit: float) -> np.ndarray | None:
         """``values`` (native dtype, finite) in multiples of ``unit`` as int32; None on overflow."""
         pitch = self.pitch if self.snap else 1.0
+        if values.dtype == np.float16:  # numba has none
+            values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
         most = LARGEST if unit == self.unit else LARGEST_LATTICE
         largest = _to_integers(

@@ -41,7 +41,8 @@ class Report:
 class _Measure:
     """Collects errors over tiles."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
+        self.scale = scale  # errors are divided by it before they are squared
         self.largest = 0.0
         self.square = 0.0
         self.finite = 0
@@ -63,6 +64,7 @@ class _Measure:
         if x.size:
             error = np.abs(x - y)
             self.largest = max(self.largest, float(error.max()))
+            error /= self.scale
             self.square += float(np.dot(error, error))
             self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
         self.finite += x.size
@@ -125,7 +127,7 @@ def _compare(
     expected = decoder.user_shape(h.shape)
     if len(originals) != h.frames:
         raise InputError(f"the file holds {h.frames} frames, {len(originals)} originals were given")
-    measure = _Measure()
+    measure = _Measure(h.value_range if 0 < h.value_range < math.inf else 1.0)
     for frame, original in enumerate(originals):
         if tuple(original.shape) != expected or np.dtype(original.dtype) != decoder.dtype:
             report.problems.append(
@@ -146,7 +148,8 @@ def _compare(
     report.max_error = measure.largest
     report.psnr = math.inf
     if mse > 0:
-        report.psnr = 20 * math.log10(spread) - 10 * math.log10(mse) if spread else -math.inf
+        peak = spread / measure.scale
+        report.psnr = 20 * math.log10(peak) - 10 * math.log10(mse) if peak else -math.inf
     report.support_iou = measure.inter / measure.union if measure.union else 1.0
     report.problems += _broken(decoder, measure, report, spread)
     report.kept = not report.problems

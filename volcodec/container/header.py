@@ -15,7 +15,10 @@ DTYPES = (
 TARGETS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
 SUPPORTS = ("off", "exact")
 DOMAINS = ("real", "lattice", "bits")
-CODINGS = ("constant", "learned", "classic", "lattice-learned", "lattice-classic", "raw")
+CODINGS = (
+    "constant", "learned", "classic", "lattice-learned", "lattice-classic", "raw",
+    "predicted-learned", "predicted-classic",
+)  # fmt: skip
 
 ITEMSIZES = dict(zip(DTYPES, (1, 1, 2, 2, 4, 4, 2, 4, 8), strict=True))
 DEFAULT_DATASET = "volume"
@@ -33,11 +36,11 @@ MAX_SECTION = 1 << 62
 # Numbers that a header leaves out where they are +0.0 (a lattice's pitch: where it is 1.0);
 # their order is that of the file.
 NUMBERS = (
-    "target_value", "max_error", "mse", "value_range", "margin",
+    "target_value", "max_error", "relative_mse", "value_range", "margin",
     "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch",
 )  # fmt: skip
 
-_SIZES = ("bound", "max_error", "mse", "value_range", "margin", "step", "lattice_step", "pitch")
+_SIZES = ("bound", "max_error", "relative_mse", "value_range", "margin", "step", "lattice_step", "pitch")
 _FINITE = ("margin", "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch")
 
 
@@ -51,7 +54,8 @@ class Header:
     dataset: where the volume lay in its file; "" means "volume".
     target, target_value: the promise asked for (TARGETS; the value is 0 for lossless).
     bound: absolute maximum error promised, inf where none is.
-    max_error, mse, value_range: achieved, over the finite voxels (range: max - min).
+    max_error, relative_mse, value_range: achieved, over the finite voxels (range: max - min;
+    relative: mean square error / range**2).
     margin: how far float reconstructions may differ between devices; counted in the bound.
     support, background, nudge: see docs/format.md, "Specials and support".
     domain: what the coded integers stand for (DOMAINS): with "real" a decoded value is
@@ -78,7 +82,7 @@ class Header:
     target_value: float = 0.0
     bound: float = math.inf
     max_error: float = 0.0
-    mse: float = 0.0
+    relative_mse: float = 0.0
     value_range: float = 0.0
     margin: float = 0.0
     support: str = "off"

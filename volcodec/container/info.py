@@ -101,8 +101,8 @@ def describe(reader: Reader) -> Info:
         target_value=h.target_value,
         bound=h.bound,
         max_error=h.max_error,
-        mse=h.mse,
-        psnr=_psnr(h.value_range, h.mse),
+        mse=h.relative_mse * h.value_range * h.value_range,
+        psnr=_psnr(h.relative_mse),
         range=h.value_range,
         margin=h.margin,
         support=h.support,
@@ -132,15 +132,9 @@ def describe(reader: Reader) -> Info:
     )
 
 
-def _psnr(value_range: float, mse: float) -> float:
-    """10 log10(range² / mse) without overflow; inf where nothing differs."""
-    if mse == 0:
-        return math.inf
-    if math.isinf(mse):
-        return math.nan if math.isinf(value_range) else -math.inf
-    if value_range == 0:
-        return -math.inf
-    return 20 * math.log10(value_range) - 10 * math.log10(mse)
+def _psnr(relative_mse: float) -> float:
+    """In dB; inf where nothing differs."""
+    return -10 * math.log10(relative_mse) if relative_mse > 0 else math.inf
 
 
 def _attrs(raw: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..quantiser import decide, scatter
 from .classic import classify
-from .contexts import FEATURES, choose, features
+from .contexts import FEATURES, FIXED, choose, features
 from .rans import decode_run
 
 
@@ -48,6 +48,7 @@ def encode_band(
     faces: np.ndarray,
     parent_mag: np.ndarray,
     parent_faces: np.ndarray,
+    hints: np.ndarray,
     band: int,
     before: np.ndarray,
     kind: int,
@@ -75,7 +76,7 @@ def encode_band(
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
     x = np.empty((FEATURES, size), np.uint8)
     where = np.empty(size, np.int32)
-    used = 8 + 2 * before.size
+    used = FIXED + 2 * before.size
     has_parent = parent_mag.shape[1] > 2
     first = 0
     shape = (coefs.shape[0], coefs.shape[1], coefs.shape[2])
@@ -91,7 +92,8 @@ def encode_band(
         k[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
-            mag, faces, parent_mag, parent_faces, band, before, shape, offset, log, x, where
+            mag, faces, parent_mag, parent_faces, hints, band, before, shape, offset, log, x,
+            where,
         )
         choose(
             x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
@@ -124,6 +126,7 @@ def decode_band(
     faces: np.ndarray,
     parent_mag: np.ndarray,
     parent_faces: np.ndarray,
+    hints: np.ndarray,
     band: int,
     before: np.ndarray,
     kind: int,
@@ -153,7 +156,7 @@ def decode_band(
     coded_table = np.empty(size, np.uint8)
     values = np.empty(size, np.int32)
     symbols = np.empty(size, np.int32)
-    used = 8 + 2 * before.size
+    used = FIXED + 2 * before.size
     has_parent = parent_mag.shape[1] > 2
     for c in range(8):
         off = classes[c]
@@ -164,7 +167,8 @@ def decode_band(
         t = table[:n]
         offset = (off[0], off[1], off[2])
         count = features(
-            mag, faces, parent_mag, parent_faces, band, before, shape, offset, log, x, where
+            mag, faces, parent_mag, parent_faces, hints, band, before, shape, offset, log, x,
+            where,
         )
         if use_network:
             t[:] = zero[net, kind]

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from .contexts import FIXED, OWN, PARENT
 from .tables import DIRECT, PROB_BITS, TOKENS, Tables
 
 CONTEXTS = 24
@@ -72,13 +73,16 @@ def classify(
 ) -> None:
     """Context (below CONTEXTS, 0 = all features zero) of ``count`` columns of features.
 
-    The mean of the own, parent and sibling features, those of the own band counted twice.
+    The mean of the own, parent and sibling features, those of the own band counted twice; hints
+    are left out.
     """
-    rows = 2 * 5 + (3 if has_parent else 0) + used - 8
+    rows = 2 * OWN + (PARENT if has_parent else 0) + used - FIXED
     for j in range(count):
         s = 0
-        for f in range(5):
+        for f in range(OWN):
             s += 2 * np.int32(x[f, j])
-        for f in range(5, used):
+        for f in range(OWN, OWN + PARENT):
+            s += np.int32(x[f, j])
+        for f in range(FIXED, used):
             s += np.int32(x[f, j])
         out[where[j]] = np.uint8(1 + min(s // (4 * rows), 22))

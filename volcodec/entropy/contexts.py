@@ -17,8 +17,9 @@ import numpy as np
 from ..transform.pyramid import BAND_ORDER, half_shape
 
 CLASSES = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
-OWN, PARENT = 5, 3  # features of the own band and of the parent
-FEATURES = OWN + PARENT + 2 * (len(BAND_ORDER) - 1)
+OWN, PARENT, HINTS = 5, 3, 2  # features of the own band, of the parent, of coarser values
+FIXED = OWN + PARENT + HINTS  # these come first; two for each sibling band follow
+FEATURES = FIXED + 2 * (len(BAND_ORDER) - 1)
 NETS = 8 * len(CLASSES)
 LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
 ACTIVATION = 255
@@ -70,6 +71,7 @@ def features(
     faces: np.ndarray,
     parent_mag: np.ndarray,
     parent_faces: np.ndarray,
+    hints: np.ndarray,
     band: int,
     before: np.ndarray,
     shape: tuple[int, int, int],
@@ -136,12 +138,17 @@ def features(
                     out[5, j] = 0
                     out[6, j] = 0
                     out[7, j] = 0
+                h0 = hints[0, z - 1, y - 1, x - 1]
+                h1 = hints[1, z - 1, y - 1, x - 1]
+                any_ += np.int32(h0) + h1
+                out[8, j] = log[h0]
+                out[9, j] = log[h1]
                 for b in range(n_before):
                     s0 = mag[before[b], z, y, x]
                     s6 = faces[before[b], z, y, x]
                     any_ += np.int32(s0) + s6
-                    out[8 + 2 * b, j] = log[s0]
-                    out[9 + 2 * b, j] = log[s6]
+                    out[10 + 2 * b, j] = log[s0]
+                    out[11 + 2 * b, j] = log[s6]
                 if any_ > 0:
                     where[j] = i
                     j += 1

@@ -3,7 +3,7 @@
 Blocks of 8 x 8 x 8 voxels are classed as all 0, all 1 or mixed; the voxels of mixed blocks are then
 coded in raster order. Four adaptive contexts, made of the voxels before and of what is known about
 the blocks ahead, each give a probability; these are mixed in the logistic domain with weights that
-learn as they go (Mahoney's PAQ, "lightweight" form), all in integers. Rows are kept as bits, eight
+learn as they go (after lpaq, Mahoney 2007), all in integers. Rows are kept as bits, eight
 voxels of x to a byte, so uniform blocks cost next to nothing. See "Masks" in docs/format.md.
 """
 
@@ -27,24 +27,9 @@ from .binary import (
     readable,
     start,
 )
+from .neighbours import BEFORE, BESIDE, FAR, MIXED, ahead_of, around, column, look, near, wide
 
 ALL_FALSE, ALL_TRUE, PACKED, ADAPTIVE = range(4)
-
-MIXED = 2
-"""Class of a block with both values; blocks past the end count as mixed where they lie ahead."""
-
-# The bit array has two slices before the first, three rows and one byte on either side.
-_Z, _Y = 2, 3
-
-# Rows seen from the current voxel, in the order of the windows: (dz, dy).
-_ROWS = np.array(
-    [(0, 0), (0, -1), (0, -2)]
-    + [(-1, dy) for dy in range(-3, 4)]
-    + [(-2, dy) for dy in range(-2, 3)]
-)
-
-_FAR = np.array([0, 1, 2, 3, 3, 4, 4, 4, 4], np.int64)
-"""Distance to the next block, in four steps."""
 
 _FIRST_WEIGHT = 21299  # 1.3 / 4 in 1/65536: four contexts that agree are worth more than one
 _LEARN = 6
@@ -53,23 +38,24 @@ _LEARN = 6
 @numba.njit(cache=True, nogil=True)
 def _classify(bits: np.ndarray, nx: int) -> np.ndarray:
     """Classes (uint8) of the blocks of a bit array, one block of margin on every side."""
-    nz, ny, nb = bits.shape[0] - _Z, bits.shape[1] - 2 * _Y, bits.shape[2] - 2
+    nz, ny, nb = bits.shape[0] - BEFORE, bits.shape[1] - 2 * BESIDE, bits.shape[2] - 2
     classes = _blank_classes(nz, ny, nb)
     last = 0xFF >> (nb * 8 - nx)
     for a in range((nz + 7) // 8):
         for b in range((ny + 7) // 8):
             for c in range(nb):
+                full = last if c == nb - 1 else 0xFF
                 any_one = 0
-                all_one = 0xFF
+                all_one = full
                 for z in range(a * 8, min(a * 8 + 8, nz)):
                     for y in range(b * 8, min(b * 8 + 8, ny)):
-                        byte = bits[z + _Z, y + _Y, c + 1]
+                        byte = bits[z + BEFORE, y + BESIDE, c + 1] & full
                         any_one |= byte
                         all_one &= byte
                 kind = MIXED
                 if any_one == 0:
                     kind = 0
-                elif all_one == (last if c == nb - 1 else 0xFF):
+                elif all_one == full:
                     kind = 1
                 classes[a + 1, b + 1, c + 1] = kind
     return classes
@@ -120,99 +106,12 @@ def _code_classes(classes: np.ndarray, data: np.ndarray, state: np.ndarray, deco
 @numba.njit(cache=True, nogil=True)
 def _paint(bits: np.ndarray, classes: np.ndarray) -> None:
     """Set the voxels of blocks that are all 1."""
-    nz, ny, nb = bits.shape[0] - _Z, bits.shape[1] - 2 * _Y, bits.shape[2] - 2
+    nz, ny, nb = bits.shape[0] - BEFORE, bits.shape[1] - 2 * BESIDE, bits.shape[2] - 2
     for z in range(nz):
         for y in range(ny):
             for c in range(nb):
                 if classes[z // 8 + 1, y // 8 + 1, c + 1] == 1:
-                    bits[z + _Z, y + _Y, c + 1] = 0xFF
-
-
-@numba.njit(cache=True, nogil=True)
-def _look(bits: np.ndarray, z: int, y: int, c: int, windows: np.ndarray) -> None:
-    """Fill the 15 windows: 24 bits of each row in sight, voxel 0 of byte c at bit 8."""
-    for i in range(15):
-        row = bits[z + _Z + _ROWS[i, 0], y + _Y + _ROWS[i, 1]]
-        windows[i] = np.int64(row[c]) | np.int64(row[c + 1]) << 8 | np.int64(row[c + 2]) << 16
-    for i in range(3, 15):
-        if z == 0:  # nothing above yet: the rows before stand in
-            windows[i] = windows[1 if i < 10 else 2]
-        elif z == 1 and i >= 10:
-            windows[i] = windows[i - 6]
-
-
-@numba.njit(cache=True, nogil=True)
-def _ahead(classes: np.ndarray, z: int, y: int, c: int) -> Int:
-    """What is known of the next blocks on z and y: 81 cases."""
-    k = np.int64(0)
-    kind = np.int64(classes[z // 8 + 2, y // 8 + 1, c + 1])
-    if kind < MIXED:
-        k = (kind * 4 + _FAR[8 - z % 8]) * 9
-    kind = np.int64(classes[z // 8 + 1, y // 8 + 2, c + 1])
-    if kind < MIXED:
-        k += kind * 4 + _FAR[8 - y % 8]
-    return k
-
-
-@numba.njit(cache=True, nogil=True)
-def _near(w: np.ndarray, j: Int, two: Int) -> Int:
-    """The six nearest voxels before bit j (two: those of its own row): selector of the weights."""
-    return two >> 1 | (w[1] >> j & 3) << 1 | (w[6] >> j & 3) << 3 | (w[7] >> j & 1) << 5
-
-
-@numba.njit(cache=True, nogil=True)
-def _around(w: np.ndarray, j: Int, two: Int) -> Int:
-    """Fourteen neighbours: two, three of the row before, nine of the slice before."""
-    i = j - 1
-    return (
-        two
-        | (w[1] >> i & 7) << 2
-        | (w[6] >> i & 7) << 5
-        | (w[5] >> i & 7) << 8
-        | (w[7] >> i & 7) << 11
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _column(w: np.ndarray, j: Int, two: Int) -> Int:
-    """Fifteen neighbours: two, and those of the same x in the rows and slices before."""
-    return (
-        two
-        | (w[1] >> j & 1) << 2
-        | (w[3] >> j & 1) << 3
-        | (w[4] >> j & 1) << 4
-        | (w[5] >> j & 1) << 5
-        | (w[6] >> j & 1) << 6
-        | (w[7] >> j & 1) << 7
-        | (w[8] >> j & 1) << 8
-        | (w[9] >> j & 1) << 9
-        | (w[10] >> j & 1) << 10
-        | (w[11] >> j & 1) << 11
-        | (w[12] >> j & 1) << 12
-        | (w[13] >> j & 1) << 13
-        | (w[14] >> j & 1) << 14
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _wide(w: np.ndarray, j: Int, two: Int) -> Int:
-    """Sixteen neighbours, two steps apart for the most part."""
-    i = j - 2
-    return (
-        two
-        | (w[1] >> i & 1) << 2
-        | (w[1] >> j & 1) << 3
-        | (w[1] >> (j + 2) & 1) << 4
-        | (w[6] >> i & 1) << 5
-        | (w[6] >> j & 1) << 6
-        | (w[6] >> (j + 2) & 1) << 7
-        | (w[8] >> j & 1) << 8
-        | (w[4] >> j & 1) << 9
-        | (w[12] >> j & 7) << 10
-        | (w[13] >> j & 1) << 13
-        | (w[2] >> j & 1) << 14
-        | (w[8] >> (j + 2) & 1) << 15
-    )
+                    bits[z + BEFORE, y + BESIDE, c + 1] = 0xFF
 
 
 @numba.njit(cache=True, nogil=True)
@@ -232,12 +131,12 @@ def _code_run(
     now &= 0xFF
     for i in range(n):
         j = i + 8
-        across = kind * 4 + _FAR[8 - i] if kind < MIXED else 0
+        across = kind * 4 + FAR[8 - i] if kind < MIXED else 0
         two = now >> (j - 2) & 3
-        s = _near(windows, j, two)
-        k0 = _around(windows, j, two)
-        k1 = _column(windows, j, two)
-        k2 = _wide(windows, j, two)
+        s = near(windows, j, two)
+        k0 = around(windows, j, two)
+        k1 = column(windows, j, two)
+        k2 = wide(windows, j, two)
         k3 = (ahead * 9 + across) << 6 | s
         x0 = np.int64(STRETCH[np.int64(t0[k0]) >> 20])
         x1 = np.int64(STRETCH[np.int64(t1[k1]) >> 20])
@@ -269,7 +168,7 @@ def _code_voxels(
     decode: bool,
 ) -> bool:  # fmt: skip
     """Code the voxels of all mixed blocks; False when data is too short for them."""
-    nz, ny, nb = bits.shape[0] - _Z, bits.shape[1] - 2 * _Y, bits.shape[2] - 2
+    nz, ny, nb = bits.shape[0] - BEFORE, bits.shape[1] - 2 * BESIDE, bits.shape[2] - 2
     cells = (
         np.full(1 << 14, HALF, np.uint32),
         np.full(1 << 15, HALF, np.uint32),
@@ -279,27 +178,27 @@ def _code_voxels(
     weights = np.full((64, 4), _FIRST_WEIGHT, np.int64)
     windows = np.zeros(15, np.int64)
     for z in range(nz):
-        above = bits[z + _Z - 1]
-        here = bits[z + _Z]
+        above = bits[z + BEFORE - 1]
+        here = bits[z + BEFORE]
         for c in range(nb + 2):
-            here[_Y - 2, c] = here[_Y - 1, c] = above[_Y, c]
+            here[BESIDE - 2, c] = here[BESIDE - 1, c] = above[BESIDE, c]
         for y in range(ny):
-            row = here[y + _Y]
-            row[0] = here[y + _Y - 1, 0]
+            row = here[y + BESIDE]
+            row[0] = here[y + BESIDE - 1, 0]
             for c in range(nb):
                 if classes[z // 8 + 1, y // 8 + 1, c + 1] < MIXED:
                     continue
-                _look(bits, z, y, c, windows)
+                look(bits, z, y, c, windows)
                 kind = np.int64(classes[z // 8 + 1, y // 8 + 1, c + 2])
-                ahead = _ahead(classes, z, y, c)
+                ahead = ahead_of(classes, z, y, c)
                 row[c + 1] = _code_run(
                     windows, kind, ahead, min(8, nx - c * 8), data, state, decode, cells, weights
                 )
             _finish_row(row, nx)
-        for i in range(_Y):
+        for i in range(BESIDE):
             for c in range(nb + 2):
-                here[i, c] = here[_Y, c]
-                here[ny + _Y + i, c] = here[ny + _Y - 1, c]
+                here[i, c] = here[BESIDE, c]
+                here[ny + BESIDE + i, c] = here[ny + BESIDE - 1, c]
         if state[3] > data.size + (4 if decode else 0):
             return False
     return True
@@ -321,13 +220,13 @@ def _finish_row(row: np.ndarray, nx: int) -> None:
 
 def _blank_bits(shape: tuple[int, int, int]) -> np.ndarray:
     nz, ny, nx = shape
-    return np.zeros((nz + _Z, ny + 2 * _Y, (nx + 7) // 8 + 2), np.uint8)
+    return np.zeros((nz + BEFORE, ny + 2 * BESIDE, (nx + 7) // 8 + 2), np.uint8)
 
 
 def _encode_adaptive(mask: np.ndarray, room: int) -> bytes | None:
     """The adaptive stream, or None when it needs more than ``room`` bytes."""
     bits = _blank_bits(mask.shape)
-    bits[_Z:, _Y:-_Y, 1:-1] = np.packbits(mask, axis=2, bitorder="little")
+    bits[BEFORE:, BESIDE:-BESIDE, 1:-1] = np.packbits(mask, axis=2, bitorder="little")
     data = np.zeros(room, np.uint8)
     state = start(data, False)
     classes = _classify(bits, mask.shape[2])
@@ -379,7 +278,9 @@ def _decode_adaptive(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     if not _code_voxels(bits, nx, classes, stream, state, True):
         raise FormatError("a mask ends before its voxels do")
     check_end(data, state)
-    inner = bits[_Z:, _Y:-_Y, 1:-1]
+    if not np.array_equal(_classify(bits, nx), classes):
+        raise FormatError("a mask has a block that is not what it is said to be")
+    inner = bits[BEFORE:, BESIDE:-BESIDE, 1:-1]
     return np.unpackbits(inner, axis=2, count=nx, bitorder="little").view(np.bool_)
 
 

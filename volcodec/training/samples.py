@@ -9,13 +9,11 @@ import numpy as np
 from ..entropy import contexts
 from ..models import Bank
 from ..quantiser import GAIN_BITS, band_step, decide, scatter
-from ..transform.pyramid import (
-    BAND_ORDER,
-    FRACTION,
-    Pyramid,
-    band_view,
-    default_levels,
-)
+from ..scales import BEFORE, bands_of, empty_state, level_kind, no_parent
+from ..transform.layers import Layers, Lifted, Predicted, level_shapes
+from ..transform.pyramid import FRACTION, Pyramid, default_levels
+
+OFFSET = 0.42  # of the dead zone, before there is a model to decide with
 
 
 @dataclass
@@ -45,85 +43,116 @@ def fixed_gains(pyramid: Pyramid, levels: int) -> np.ndarray:
     return np.rint(np.array([low, high]) * (1 << GAIN_BITS)).astype(np.int64)
 
 
-def gather(
-    tile: np.ndarray,
-    step: float | None,
-    pyramid: Pyramid,
-    gains: np.ndarray,
-    rng: np.random.Generator,
-    per_pass: int = 400,
-    bank: Bank | None = None,
-    lam: float = 0.12,
-    offset: float = 0.42,
-) -> Samples:
-    """Samples of one tile (float64 or integers): lossy at ``step``, or lossless where None.
+@dataclass(frozen=True)
+class Recipe:
+    """How a tile becomes symbols: ``kind`` is a bank's name.
 
-    With ``bank`` symbols are decided as the encoder decides them, else by a plain dead zone that
-    rounds up from ``1 - offset``.
+    ``step``: of the wavelet in units of the tile (lossy), or the odd integer step (predicted).
     """
-    if step is None:
-        fixed = np.asarray(tile).astype(np.int32)
-    else:
-        fixed = np.rint(tile * ((1 << FRACTION) / step)).astype(np.int32)
-    levels = default_levels(tile.shape)
-    arrays = pyramid.analysis(fixed, levels)
-    shapes = [fixed.shape]
-    for _ in range(levels):
-        shapes.append(arrays[len(shapes)].shape)
-    parent = contexts.LevelState.empty((0, 0, 0))
+
+    kind: str
+    pyramid: Pyramid
+    gains: np.ndarray
+    step: float = 1.0
+    bank: Bank | None = None
+    lam: float = 0.12
+
+    def integers(self, tile: np.ndarray) -> np.ndarray:
+        """The tile in fixed point (lossy) or as it is."""
+        if self.kind == "lossy":
+            return np.rint(tile * ((1 << FRACTION) / self.step)).astype(np.int32)
+        return np.asarray(tile).astype(np.int32)
+
+    def layers(self, tile: np.ndarray, levels: int) -> Layers:
+        """The pass over a tile of integers."""
+        if self.kind == "predicted":
+            return Predicted(tile.shape, levels, tile)  # type: ignore[arg-type]
+        return Lifted(self.pyramid, tile.shape, levels, tile)  # type: ignore[arg-type]
+
+    def band_step(self, shape: tuple[int, int, int], level: int, band: int) -> int:
+        """The integer step of a band."""
+        if self.kind == "lossy":
+            return band_step(self.gains, shape, level, band)
+        return int(self.step) if self.kind == "predicted" else 1
+
+
+def gather(
+    tile: np.ndarray, recipe: Recipe, rng: np.random.Generator, per_pass: int = 400
+) -> Samples:
+    """Samples of one tile: of each parity class of each band at most ``per_pass``."""
+    fixed = recipe.integers(tile)
+    shape: tuple[int, int, int] = fixed.shape  # type: ignore[assignment]
+    levels = default_levels(shape)
+    layers = recipe.layers(fixed, levels)
+    shapes = level_shapes(shape, levels)
+    parent = no_parent()
     parts = []
     bits = 0.0
-    for level in range(max(levels, 1), 0, -1):
-        shape = shapes[level - 1]
-        state = contexts.LevelState.empty(shape if levels else tuple(2 * n for n in shape))
-        bands = ([0] if level >= levels else []) + (list(BAND_ORDER) if levels else [])
-        kind = min(level, contexts.LEVEL_KINDS) - 1
-        for band in bands:
-            coefs = arrays[levels] if band == 0 else band_view(arrays[level - 1], band)
+    for level in range(levels, 0, -1) if levels else (0,):
+        state = empty_state(shapes, level)
+        kind = level_kind(level)
+        layers.open(level)
+        for band in bands_of(level, levels):
+            step = recipe.band_step(shape, level, band)
+            hints = layers.hints(band, step)
+            coefs = layers.coefs(band)
             if coefs.size == 0:
                 continue
-            s = 1 if step is None else band_step(gains, fixed.shape, level, band)
-            m = np.floor(np.abs(coefs.astype(np.int64)) / s + (offset if s > 1 else 0))
-            symbols = (np.sign(coefs) * m).astype(np.int32)
-            bits += float(np.log2(1 + 2.0 * m).sum()) * 1.3 + 0.05 * float((m > 0).sum())
-            before = np.array(BAND_ORDER[: BAND_ORDER.index(band)] if band else [], np.int64)
-            q = np.zeros(coefs.shape, np.int32)
+            size: tuple[int, int, int] = coefs.shape  # type: ignore[assignment]
+            q = np.zeros(size, np.int32)
             for c, off in enumerate(contexts.CLASSES):
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
                     continue
-                part = np.ascontiguousarray(symbols[off[0] :: 2, off[1] :: 2, off[2] :: 2]).ravel()
-                x = np.zeros((contexts.FEATURES, part.size), np.uint8)
-                where = np.empty(part.size, np.int32)
+                x = np.zeros((contexts.FEATURES, chosen.size), np.uint8)
+                where = np.empty(chosen.size, np.int32)
                 n = contexts.features(
-                    state.mag, state.faces, parent.mag, parent.faces, band, before,
-                    coefs.shape, off, contexts.LOG, x, where,
+                    state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
+                    size, off, contexts.LOG, x, where,
                 )  # fmt: skip
-                full = np.zeros((part.size, contexts.FEATURES), np.uint8)
+                full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = x[:, :n].T
-                if bank is not None and step is not None:
-                    net = band * 8 + c
-                    table = np.full(part.size, bank.zero[net, kind], np.uint8)
-                    contexts.choose(
-                        x, n, where, 8 + 2 * before.size, bank.w1[net], bank.b1[net, kind],
-                        bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
-                        len(bank.tables) - 1, table,
-                    )  # fmt: skip
-                    decide(chosen, s, table, bank.tables.cost, lam, part)
-                pick = (
-                    np.arange(part.size)
-                    if part.size <= per_pass
-                    else rng.choice(part.size, per_pass, replace=False)
-                )
+                part = _symbols(recipe, chosen, step, band, c, kind, x, n, where)
+                m = np.abs(part.astype(np.int64))
+                bits += float(np.log2(1 + 2.0 * m).sum()) * 1.3 + 0.05 * float((m > 0).sum())
+                pick = np.arange(part.size)
+                if part.size > per_pass:
+                    pick = rng.choice(part.size, per_pass, replace=False)
                 weight = np.full(pick.size, part.size / pick.size, np.float32)
                 nets = np.full(pick.size, band * 8 + c, np.uint8)
-                parts.append(
-                    Samples(full[pick], nets, np.full(pick.size, kind, np.uint8), part[pick], weight)
-                )
+                kinds = np.full(pick.size, kind, np.uint8)
+                parts.append(Samples(full[pick], nets, kinds, part[pick], weight))
                 scatter(part, state.mag[band], q, off[0], off[1], off[2])
-            state.close_band(band, coefs.shape)
+            state.close_band(band, size)
+            layers.put(band, q, step)
+        layers.close((0, 0))
         parent = state
     out = Samples.join(parts)
     # every tile counts alike, whatever its rate: the aim is relative savings
     out.weight /= max(bits, 0.002 * fixed.size)
     return out
+
+
+def _symbols(
+    recipe: Recipe, coefs: np.ndarray, step: int, band: int, c: int, kind: int,
+    x: np.ndarray, n: int, where: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """The symbols of a class, decided as the encoder would."""
+    part = np.empty(coefs.size, np.int32)
+    if recipe.kind == "lattice":
+        part[:] = coefs.reshape(-1)
+    elif recipe.kind == "predicted" or recipe.bank is None:
+        offset = OFFSET if recipe.kind == "lossy" else 0.5
+        m = np.floor(np.abs(coefs.astype(np.int64)) / step + offset)
+        part[:] = (np.sign(coefs) * m).reshape(-1)
+    else:
+        bank = recipe.bank
+        net = band * 8 + c
+        table = np.full(part.size, bank.zero[net, kind], np.uint8)
+        contexts.choose(
+            x, n, where, contexts.FIXED + 2 * BEFORE[band].size, bank.w1[net], bank.b1[net, kind],
+            bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
+            len(bank.tables) - 1, table,
+        )  # fmt: skip
+        decide(coefs, step, table, bank.tables.cost, recipe.lam, part)
+    return part

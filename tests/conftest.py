@@ -1,0 +1,41 @@
+"""What all tests share: repeatable examples, one codec, one file of several tiles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from volumes import blobs
+
+import volcodec
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "test"
+
+
+@pytest.fixture(scope="session")
+def codec() -> volcodec.Codec:
+    """The shipped model, one thread."""
+    return volcodec.Codec("density", threads=1)
+
+
+@pytest.fixture(scope="session")
+def tiled(codec: volcodec.Codec) -> tuple[np.ndarray, bytes]:
+    """A volume of 3 x 2 x 3 tiles of 16, clipped at the ends, and its file."""
+    volume = blobs((39, 29, 41), "tiled").astype(np.float32)
+    return volume, codec.encode(volume, rel_error=1e-3, tile=16)
+
+
+@pytest.fixture(scope="session")
+def real_volumes() -> Path:
+    """The folder of real volumes that lies beside a developer's checkout; skips without it."""
+    pytest.importorskip("h5py")
+    if not any(DATA.glob("*.h5")):
+        pytest.skip("the real volumes (../shared/data/test) are not beside this checkout")
+    return DATA

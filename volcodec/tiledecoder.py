@@ -1,0 +1,140 @@
+"""One tile: from its streams back to its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import zstandard
+
+from . import correction, support
+from .errors import FormatError
+from .models import Model
+from .scales import ScaleCoder
+from .values import Mapping, from_ordered
+
+(
+    CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
+    PREDICTED_LEARNED, PREDICTED_CLASSIC,
+) = range(8)  # fmt: skip
+CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC)
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all tiles of a file share.
+
+    ``exact``: keep the background; ``nudge``: how far from it a visible voxel is put where it
+    would hit it.
+    """
+
+    mapping: Mapping
+    levels: int
+    exact: bool = False
+    background: float = 0.0
+    nudge: float = 0.0
+
+
+class TileDecoder:
+    """Decodes tiles with one model (None: constants and raw tiles only)."""
+
+    def __init__(self, model: Model | None) -> None:
+        self.coders: dict[str, ScaleCoder] = {}
+        if model is not None:
+            for name, bank in model.banks.items():
+                self.coders[name] = ScaleCoder(
+                    bank, model.gains, lossless=name == "lattice", predicted=name == "predicted"
+                )
+
+    def decode(self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame) -> np.ndarray:
+        """The values of a tile; FormatError where its streams are not valid."""
+        m = f.mapping
+        specials, mask, *scales, fix = streams
+        classes = support.decode_specials(specials, shape) if specials else None
+        masked = support.decode_mask(mask, shape) if mask else None
+        outliers = correction.decode(fix, shape)
+        if coding == CONSTANT:
+            out = _constant_tile(scales, shape, m)
+        elif coding == RAW:
+            out = _raw_tile(scales, shape, m)
+        else:
+            integers, unit = self.integers(coding, scales, shape, f, 0)
+            if m.domain == "bits":
+                out = from_ordered(integers, m.dtype)
+            else:
+                out = m.to_values(integers, unit, outliers)
+                if f.exact and outliers is not None:
+                    out = other_side(out, m.to_values(integers, unit, None), outliers, f)
+        if f.exact:
+            out = np.where(out == m.dtype.type(f.background), beside(f, 1.0), out)
+        if masked is not None:
+            out[masked] = m.dtype.type(f.background)
+        if classes is not None:
+            out[classes == 1] = np.nan
+            out[classes == 2] = np.inf
+            out[classes == 3] = -np.inf
+        return out
+
+    def integers(
+        self, coding: int, scales: list[bytes], shape: Shape, f: Frame, stop: int
+    ) -> tuple[np.ndarray, float]:
+        """The low band after ``stop`` levels and the unit of its integers."""
+        m = f.mapping
+        name = bank_of(coding)
+        if name not in self.coders:
+            raise FormatError("a tile is coded with a model, but the file names none")
+        unit, step = m.units(name)
+        if unit <= 0 and m.domain != "bits":
+            raise FormatError("a tile is coded in a way for which the header gives no step")
+        classical = coding in CLASSICAL
+        return self.coders[name].decode(scales, shape, f.levels, stop, classical, step), unit
+
+
+def bank_of(coding: int) -> str:
+    """The model's bank that codes a tile: by the wavelet, on a lattice, or by prediction."""
+    if coding in (LEARNED, CLASSIC):
+        return "lossy"
+    return "lattice" if coding in (LATTICE_LEARNED, LATTICE_CLASSIC) else "predicted"
+
+
+def beside(f: Frame, side: float) -> np.generic:
+    """The value next to the background that stands for it at a visible voxel."""
+    dtype = f.mapping.dtype
+    value = f.background + side * f.nudge
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        value = min(max(value, float(info.min)), float(info.max))
+    return dtype.type(value)  # type: ignore[no-any-return]
+
+
+def other_side(out: np.ndarray, plain: np.ndarray, outliers: np.ndarray, f: Frame) -> np.ndarray:
+    """Where ``plain``, without outliers, hits the background, an outlier names the side of it."""
+    hits = plain == f.mapping.dtype.type(f.background)
+    return np.where(hits, np.where(outliers < 0, beside(f, -1.0), beside(f, 1.0)), out)
+
+
+def _constant_tile(scales: list[bytes], shape: Shape, m: Mapping) -> np.ndarray:
+    data = scales[0]
+    if any(scales[1:]) or len(data) not in (0, m.dtype.itemsize):
+        raise FormatError("a constant tile holds more than one value")
+    if not data:
+        return np.zeros(shape, m.dtype)
+    return np.full(shape, np.frombuffer(data, m.dtype.newbyteorder("<"))[0], m.dtype)
+
+
+def _raw_tile(scales: list[bytes], shape: Shape, m: Mapping) -> np.ndarray:
+    size = int(np.prod(shape)) * m.dtype.itemsize
+    if any(scales[1:]):
+        raise FormatError("a raw tile has more than one scale")
+    try:
+        if zstandard.frame_content_size(scales[0]) != size:
+            raise FormatError("a raw tile has another size than its box")
+        data = zstandard.ZstdDecompressor().decompress(scales[0], max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise FormatError(f"a raw tile can't be decompressed: {error}") from None
+    if len(data) != size:
+        raise FormatError("a raw tile has another size than its box")
+    planes = np.frombuffer(data, np.uint8).reshape(m.dtype.itemsize, -1)
+    flat = np.ascontiguousarray(planes.T).reshape(-1).view(m.dtype.newbyteorder("<"))
+    return flat.astype(m.dtype).reshape(shape)

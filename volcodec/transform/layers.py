@@ -1,0 +1,296 @@
+"""The two ways between a tile and its subbands, level by level, behind one interface.
+
+A pass over a tile goes from the coarsest level to the finest. For each level: ``open`` it; for each
+band ask its ``hints`` (what decoded coarser values say about its magnitudes, exact integers) and,
+encoding, its ``coefs``; give the quantised band back with ``put``; then ``close`` the level, after
+which ``low`` is the decoded low band of the next.
+
+``Lifted`` is open-loop: a wavelet pyramid. ``Predicted`` is closed-loop: every band is predicted by
+interpolation from what is decoded and the residual is quantised, so errors never accumulate
+(interpolation as in SZ3, Zhao et al. 2021; along all axes at once as in HPEZ, Liu et al. 2023).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numba
+import numpy as np
+
+from .pyramid import Pyramid, band_shape, band_view, half_shape
+
+HINTS = 2
+Shape = tuple[int, int, int]
+
+
+class Layers(Protocol):
+    """One pass over a tile, coarsest level first."""
+
+    low: np.ndarray
+
+    def open(self, level: int) -> None: ...
+    def hints(self, band: int, step: int) -> np.ndarray: ...
+    def coefs(self, band: int) -> np.ndarray: ...
+    def put(self, band: int, q: np.ndarray, step: int) -> None: ...
+    def close(self, back: tuple[int, int]) -> None: ...
+
+
+def level_shapes(shape: Shape, levels: int) -> list[Shape]:
+    """Shapes of the input of each level, finest first, and last of the coarsest low band."""
+    out = [shape]
+    for _ in range(levels):
+        out.append(half_shape(out[-1]))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
+    """Gradient and curvature of the low band along the axes that ``band`` is high on, in steps."""
+    nz, ny, nx = low.shape
+    for z in range(out.shape[1]):
+        for y in range(out.shape[2]):
+            for x in range(out.shape[3]):
+                here = np.int64(low[z, y, x])
+                gradient = np.int64(0)
+                curvature = np.int64(0)
+                for axis in range(3):
+                    if not (band >> axis) & 1:
+                        continue
+                    if axis == 0:
+                        a = np.int64(low[z, y, max(x - 1, 0)])
+                        b = np.int64(low[z, y, min(x + 1, nx - 1)])
+                    elif axis == 1:
+                        a = np.int64(low[z, max(y - 1, 0), x])
+                        b = np.int64(low[z, min(y + 1, ny - 1), x])
+                    else:
+                        a = np.int64(low[max(z - 1, 0), y, x])
+                        b = np.int64(low[min(z + 1, nz - 1), y, x])
+                    gradient += abs(b - a)
+                    curvature += abs(2 * here - a - b)
+                out[0, z, y, x] = min(2 * gradient // step, 4095)
+                out[1, z, y, x] = min(2 * curvature // step, 4095)
+
+
+@numba.njit(cache=True, nogil=True)
+def _predict(
+    r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarray
+) -> None:
+    """Interpolate a band from the decoded positions of a level, with hints in steps.
+
+    Along each axis that the band is high on, cubic where four neighbours exist, else linear, else
+    the neighbour itself; then the mean over the axes. Hints: how far the axes disagree (for one
+    axis, cubic and linear), and the differences across the position.
+    """
+    nz, ny, nx = r.shape
+    oz, oy, ox = (band >> 2) & 1, (band >> 1) & 1, band & 1
+    axes = oz + oy + ox
+    for bz in range(p.shape[0]):
+        z = 2 * bz + oz
+        for by in range(p.shape[1]):
+            y = 2 * by + oy
+            for bx in range(p.shape[2]):
+                x = 2 * bx + ox
+                total = np.int64(0)
+                least = np.int64(0)
+                most = np.int64(0)
+                slope = np.int64(0)
+                seen = 0
+                linear = np.int64(0)
+                for axis in range(3):
+                    if axis == 0:
+                        if not ox:
+                            continue
+                        i, n = x, nx
+                        a = np.int64(r[z, y, x - 1])
+                        b = np.int64(r[z, y, x + 1]) if i + 1 < n else a
+                        wide = i >= 3 and i + 3 < n
+                        c = np.int64(r[z, y, x - 3]) + np.int64(r[z, y, x + 3]) if wide else a + b
+                    elif axis == 1:
+                        if not oy:
+                            continue
+                        i, n = y, ny
+                        a = np.int64(r[z, y - 1, x])
+                        b = np.int64(r[z, y + 1, x]) if i + 1 < n else a
+                        wide = i >= 3 and i + 3 < n
+                        c = np.int64(r[z, y - 3, x]) + np.int64(r[z, y + 3, x]) if wide else a + b
+                    else:
+                        if not oz:
+                            continue
+                        i, n = z, nz
+                        a = np.int64(r[z - 1, y, x])
+                        b = np.int64(r[z + 1, y, x]) if i + 1 < n else a
+                        wide = i >= 3 and i + 3 < n
+                        c = np.int64(r[z - 3, y, x]) + np.int64(r[z + 3, y, x]) if wide else a + b
+                    v = 9 * (a + b) - c  # 16 times the interpolated value
+                    linear = 8 * (a + b)
+                    total += v
+                    slope += abs(b - a)
+                    if seen == 0:
+                        least = v
+                        most = v
+                    else:
+                        least = min(least, v)
+                        most = max(most, v)
+                    seen += 1
+                if axes == 1:
+                    spread = abs(total - linear)
+                else:
+                    spread = most - least
+                p[bz, by, bx] = np.int32((total + 8 * axes) // (16 * axes))
+                hints[0, bz, by, bx] = min(spread // (4 * step), 4095)
+                hints[1, bz, by, bx] = min(2 * slope // step, 4095)
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = np.empty(b.shape, np.int32)
+    for z in range(b.shape[0]):
+        for y in range(b.shape[1]):
+            for x in range(b.shape[2]):
+                out[z, y, x] = np.int32(np.int64(a[z, y, x]) - np.int64(b[z, y, x]))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _rebuild(p: np.ndarray, q: np.ndarray, step: int, out: np.ndarray) -> None:
+    for z in range(p.shape[0]):
+        for y in range(p.shape[1]):
+            for x in range(p.shape[2]):
+                out[z, y, x] = np.int32(np.int64(p[z, y, x]) + step * np.int64(q[z, y, x]))
+
+
+@numba.njit(cache=True, nogil=True)
+def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray) -> None:
+    """Coefficients of symbols ``q``: ``|q| step - back``, with the sign of ``q``; zero stays zero.
+
+    ``back1`` is for magnitude 1 and ``back2`` for the larger ones, in units.
+    """
+    nz, ny, nx = q.shape
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                s = np.int64(q[z, y, x])
+                if s == 0:
+                    v = np.int64(0)
+                elif s > 0:
+                    v = s * step - (back1 if s == 1 else back2)
+                else:
+                    v = s * step + (back1 if s == -1 else back2)
+                out[z, y, x] = np.int32(v)
+
+
+class Lifted:
+    """Open loop: subbands of a wavelet pyramid (``tile`` int32 to encode, None to decode)."""
+
+    def __init__(self, pyramid: Pyramid, shape: Shape, levels: int, tile: np.ndarray | None):
+        self._pyramid = pyramid
+        self._shapes = level_shapes(shape, levels)
+        self._levels = levels
+        self._arrays = None if tile is None else pyramid.analysis(tile, levels)
+        self._level = levels
+        self._bands: list[tuple[int, np.ndarray, int]] = []
+        self.low = np.zeros(self._shapes[levels], np.int32)
+
+    def open(self, level: int) -> None:
+        """Begin a level (0: the volume has none, only a low band)."""
+        self._level, self._bands = level, []
+
+    def hints(self, band: int, step: int) -> np.ndarray:
+        """uint16 (HINTS, *band shape)."""
+        if band == 0:
+            return np.zeros((HINTS, *self.low.shape), np.uint16)
+        out = np.empty((HINTS, *band_shape(self._shapes[self._level - 1], band)), np.uint16)
+        _low_hints(self.low, band, step, out)
+        return out
+
+    def coefs(self, band: int) -> np.ndarray:
+        """The coefficients of a band (int32, strided)."""
+        assert self._arrays is not None
+        if band == 0:
+            return self._arrays[self._levels]
+        return band_view(self._arrays[self._level - 1], band)
+
+    def put(self, band: int, q: np.ndarray, step: int) -> None:
+        """Take the symbols of a band."""
+        if band == 0:
+            dequantise(q, step, 0, 0, self.low)
+        else:
+            self._bands.append((band, q, step))
+
+    def close(self, back: tuple[int, int]) -> None:
+        """Synthesise the level; ``back``: how far magnitudes lie below their multiples, / 256."""
+        if self._level == 0:
+            return
+        target = np.zeros(self._shapes[self._level - 1], np.int32)
+        for band, q, step in self._bands:
+            offsets = [(b * step) >> 8 if step > 1 else 0 for b in back]
+            dequantise(q, step, offsets[0], offsets[1], band_view(target, band))
+        self.low = self._pyramid.synthesis(self.low, [target])
+
+
+class Predicted:
+    """Closed loop: bands are what interpolation from decoded positions leaves over.
+
+    Voxels that are ``hidden`` may decode to anything, so nothing is left over there.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        levels: int,
+        tile: np.ndarray | None,
+        hidden: np.ndarray | None = None,
+    ):
+        self._hidden = hidden if hidden is not None and hidden.any() else None
+        self._shapes = level_shapes(shape, levels)
+        self._tile = tile
+        self._stride = 1
+        self._level = levels
+        self._levels = levels
+        self._predicted: np.ndarray | None = None
+        self.low = np.zeros(self._shapes[levels], np.int32)
+        self._whole = self.low
+
+    def open(self, level: int) -> None:
+        """Begin a level (0: the volume has none, only a low band)."""
+        self._level = level
+        if level:
+            self._whole = np.zeros(self._shapes[level - 1], np.int32)
+            self._whole[::2, ::2, ::2] = self.low
+
+    def hints(self, band: int, step: int) -> np.ndarray:
+        """uint16 (HINTS, *band shape); predicts the band on the way."""
+        if band == 0:
+            self._predicted = np.zeros(self.low.shape, np.int32)
+            return np.zeros((HINTS, *self.low.shape), np.uint16)
+        shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
+        out = np.empty((HINTS, *shape), np.uint16)
+        self._predicted = np.empty(shape, np.int32)
+        _predict(self._whole, band, step, self._predicted, out)
+        return out
+
+    def coefs(self, band: int) -> np.ndarray:
+        """What the prediction of the band leaves over (int32)."""
+        assert self._tile is not None and self._predicted is not None
+        stride = 1 << (self._levels if band == 0 else self._level - 1)
+        level = self._tile[::stride, ::stride, ::stride]
+        out = _subtract(level if band == 0 else band_view(level, band), self._predicted)
+        if self._hidden is not None:
+            hidden = self._hidden[::stride, ::stride, ::stride]
+            out[hidden if band == 0 else band_view(hidden, band)] = 0
+        return out
+
+    def put(self, band: int, q: np.ndarray, step: int) -> None:
+        """Take the symbols of a band."""
+        assert self._predicted is not None
+        if band == 0:
+            _rebuild(self._predicted, q, step, self.low)
+            if self._level:
+                self._whole[::2, ::2, ::2] = self.low
+        else:
+            _rebuild(self._predicted, q, step, band_view(self._whole, band))
+
+    def close(self, back: tuple[int, int]) -> None:
+        """The level is complete."""
+        if self._level:
+            self.low = self._whole
