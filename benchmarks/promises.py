@@ -129,7 +129,7 @@ def _attempt(broken: list[str], what: str, action: Callable[[], Any]) -> Any:
     """The action's result; None, and a sentence in `broken`, where it raises."""
     try:
         return action()
-    except Exception as error:  # noqa: BLE001 - whatever a codec raises is what is measured
+    except Exception as error:  # whatever a codec raises is what is measured
         traceback.print_exc(file=sys.stderr)
         broken.append(f"{what}: {type(error).__name__}: {error}")
         return None

@@ -20,7 +20,7 @@ class JobError(Exception):
 def _child(sender: Connection, function: Callable[[Any], Any], job: Any) -> None:
     try:
         sender.send((True, function(job)))
-    except BaseException as error:  # noqa: BLE001 - the parent reports it
+    except BaseException as error:  # the parent reports it
         traceback.print_exc(file=sys.stderr)
         sender.send((False, f"{type(error).__name__}: {error}"))
 

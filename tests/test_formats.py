@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from cli_calls import run
 
 from volcodec.errors import FormatError, InputError, VolcodecError
 from volcodec.formats import attributes, create_sink, open_source, suffixes
@@ -261,10 +261,14 @@ def test_existing_target(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".h5", ".npy"])
 def test_failed_sink_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+
+    def interrupted() -> None:
         with create_sink(tmp_path / f"a{suffix}", (2, 2), np.dtype("f4")):
             assert len(leftovers(tmp_path)) == 1
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,9 +285,14 @@ def test_atomic_output(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
     with pytest.raises(InputError, match="--force"), atomic_output(path):
         pass
-    with pytest.raises(ZeroDivisionError), atomic_output(path, force=True) as file:
-        file.write(b"half")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with atomic_output(path, force=True) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_bytes() == b"xYz"
     with atomic_output(path, force=True) as file:
         file.write(b"new")
@@ -339,8 +348,7 @@ except VolcodecError as error:
 @pytest.mark.parametrize("suffix", [".h5", ".npy", ".vc"])
 def test_full_disk(tmp_path: Path, suffix: str) -> None:
     """The limit on a file's size stands for the full disk: both fail in write()."""
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / f"a{suffix}")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(tmp_path / f"a{suffix}", code=FULL_DISK)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no space left" in done.stdout and done.stdout.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

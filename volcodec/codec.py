@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from . import models
 from .container import Reader
+from .container.header import MAX_ATTRS
 from .decoder import Progress, VolumeDecoder
 from .encoder import Options, VolumeEncoder, to_bytes
 from .errors import FormatError, InputError
@@ -18,7 +20,7 @@ from .tiles import ArraySource, whole_number
 DEFAULT_MODEL = "density"
 
 
-def _host(volume: Any) -> tuple[np.ndarray, Any]:
+def host(volume: Any) -> tuple[np.ndarray, Any]:
     """The numpy array of an array or a torch tensor, and the tensor's device (None: numpy)."""
     if isinstance(volume, np.ndarray):
         return volume, None
@@ -39,7 +41,7 @@ def check_device(device: str) -> str:
         import torch
 
         if not torch.cuda.is_available():
-            raise InputError("no CUDA device is available: use device='cpu' or 'auto'")
+            raise InputError("there is no CUDA device here: the device must be auto or cpu")
     return name
 
 
@@ -67,8 +69,25 @@ def options(
         ground = float(background)
     except (TypeError, ValueError):
         raise InputError(f"the background must be a number, not {background!r}") from None
+    _check_attrs(attrs)
     name = dataset or ""
     return Options(support, ground, effort, tile, threads, attrs or {}, name, embed_model)
+
+
+def _check_attrs(attrs: dict[str, Any] | None) -> None:
+    if attrs is None:
+        return
+    if not isinstance(attrs, dict):
+        raise InputError(f"attrs must be a dict, not {attrs!r}")
+    try:
+        size = len(json.dumps(attrs, separators=(",", ":")))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"attrs must be what JSON can hold ({error}): use .tolist()") from None
+    if size > MAX_ATTRS:
+        raise InputError(
+            f"the volume's attributes take {size:,} bytes, a .vc file holds at most "
+            f"{MAX_ATTRS:,}: remove the largest, or give fewer with attrs=... in Python"
+        )
 
 
 class Codec:
@@ -118,7 +137,7 @@ class Codec:
         by default ``rel_error=1e-3``. The result is decoded and checked before it is returned.
         InputError where the volume or the target can't be honoured.
         """
-        array, _ = _host(volume)
+        array, _ = host(volume)
         asked = target(
             max_error=max_error, rel_error=rel_error, psnr=psnr, ratio=ratio, bits=bits,
             lossless=lossless,
@@ -195,7 +214,7 @@ def decode(
         try:
             result = np.empty(shape, decoder.dtype)
         except (MemoryError, ValueError):
-            raise FormatError(f"the header claims {size} bytes, more than there is memory") from None
+            raise FormatError(f"the volume takes {size} bytes, more than there is memory") from None
     else:
         if out.shape != shape or out.dtype != decoder.dtype:
             raise InputError(f"out must be {decoder.dtype} {shape}, not {out.dtype} {out.shape}")
@@ -212,7 +231,7 @@ def decode(
         import warnings
 
         warnings.warn(f"damaged tiles were filled: {damaged}", stacklevel=2)
-    if not np.shares_memory(by_frame, result) and result.size:
+    if result.size and not np.may_share_memory(by_frame, result):
         result[...] = by_frame.reshape(result.shape)
     if name == "cuda":
         import torch

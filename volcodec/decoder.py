@@ -18,12 +18,12 @@ from .tiles import (
     Box,
     Shape,
     box_shape,
-    boxes,
     coarse,
     coarse_box,
     normal_region,
     overlap,
     preview_levels,
+    whole_number,
 )
 from .values import Mapping
 
@@ -103,16 +103,12 @@ class VolumeDecoder:
 
     def tiles_in(self, region: tuple[slice, ...], level: int) -> Iterator[tuple[int, Box]]:
         """Places in a frame's grid, and boxes at full resolution, of the tiles in ``region``."""
-        h = self.header
-        grid = h.grid
-        for place, box in enumerate(boxes(h.shape, h.tile)) if math.prod(grid) < 64 else (
-            self._near(region, level)
-        ):
+        for place, box in self._near(region, level):
             if overlap(coarse_box(box, level), region) is not None:
                 yield place, box
 
     def _near(self, region: tuple[slice, ...], level: int) -> Iterator[tuple[int, Box]]:
-        """Like enumerate(boxes(...)), only around ``region``."""
+        """Like enumerate(boxes(...)), only around ``region``: it may be a corner of many."""
         h = self.header
         grid = h.grid
         spans = []
@@ -128,7 +124,7 @@ class VolumeDecoder:
     # ---------------------------------------------------------------- tiles
 
     def tile(self, index: int, shape: Shape, level: int) -> np.ndarray:
-        """The values of one tile of ``shape`` at ``level`` (native dtype); FormatError if damaged."""
+        """One tile of ``shape`` at ``level``, native dtype; FormatError where it is damaged."""
         h = self.header
         coding = self.reader.index[index].coding
         last = h.streams
@@ -174,9 +170,7 @@ class VolumeDecoder:
 
         if progress:
             progress(0, len(wanted), "decode")
-        for done, (place, box, values) in enumerate(
-            ordered_map(work, wanted, self.threads), 1
-        ):
+        for done, (place, box, values) in enumerate(ordered_map(work, wanted, self.threads), 1):
             both = overlap(coarse_box(box, level), region)
             assert both is not None
             inner, outer = both
@@ -192,6 +186,7 @@ class VolumeDecoder:
         """The frames asked for: one, or all."""
         if frame is None:
             return list(range(self.header.frames))
+        frame = whole_number(frame, "frame")
         if not -self.header.frames <= frame < self.header.frames:
             raise InputError(f"this file has frames 0 to {self.header.frames - 1}, not {frame}")
         return [frame % self.header.frames]

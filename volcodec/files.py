@@ -13,16 +13,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import models
-from .codec import DEFAULT_MODEL, check_device, options
-from .container import CODINGS, Writer, describe
+from .codec import DEFAULT_MODEL, check_device, host, options
+from .container import CODINGS, Reader, Writer, describe
+from .container.info import parse_attrs
 from .decoder import Progress, VolumeDecoder
 from .encoder import Totals, VolumeEncoder
 from .errors import InputError
-from .formats import create_sink, open_source
+from .formats import create_sink, is_file, open_source
 from .formats.atomic import atomic_output
 from .inspection import open_reader
 from .targets import target
-from .tiles import ArraySource
+from .tiles import ArraySource, Source
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,22 @@ def _output(dst: Any, force: bool) -> Iterator[BinaryIO]:
     if isinstance(dst, (str, os.PathLike)):
         with atomic_output(dst, force) as file:
             yield file
-    elif hasattr(dst, "seek") and hasattr(dst, "write"):
+    elif is_file(dst) and dst.seekable() and dst.readable():
         yield dst
     else:
-        raise InputError(f"the output is a path or a seekable binary file, not {dst!r}")
+        raise InputError(
+            f'the output is a path or a seekable binary file opened to read and write ("w+b"), '
+            f"not {dst!r}"
+        )
+
+
+def _source(item: Any, dataset: str | None, stack: ExitStack) -> Source:
+    """``item`` as something to read box by box; opened files are closed by ``stack``."""
+    if isinstance(item, (str, os.PathLike)) or is_file(item):
+        return stack.enter_context(open_source(item, dataset))
+    if hasattr(item, "read"):
+        return item  # type: ignore[no-any-return]
+    return ArraySource(host(item)[0])
 
 
 def compress(
@@ -81,8 +94,9 @@ def compress(
 ) -> Summary:
     """Compress ``src`` to ``dst``: a path (written beside its place, then renamed) or a file.
 
-    ``src`` is a path, a list of paths (the frames of one series), an array or anything with
-    ``shape``, ``dtype`` and ``read(box)``. Targets and options as for ``Codec.encode``.
+    ``src`` is a path, a binary file (HDF5 or .npy), an array, a tensor or anything with ``shape``,
+    ``dtype`` and ``read(box)``; a list of them is the frames of one series. ``dst``, where it is
+    a file, is seekable and opened to read and write. Targets and options as for ``Codec.encode``.
     InputError where the input or the target can't be honoured; an existing ``dst`` is refused
     without ``force``.
     """
@@ -94,12 +108,8 @@ def compress(
         lossless=lossless,
     )  # fmt: skip
     with ExitStack() as stack:
-        frames = []
-        for item in src if isinstance(src, (list, tuple)) else [src]:
-            if isinstance(item, (str, os.PathLike)):
-                frames.append(stack.enter_context(open_source(item, dataset)))
-            else:
-                frames.append(ArraySource(item) if isinstance(item, np.ndarray) else item)
+        items = src if isinstance(src, (list, tuple)) else [src]
+        frames = [_source(item, dataset, stack) for item in items]
         if not frames:
             raise InputError("there is nothing to compress: no input was given")
         name = dataset or getattr(frames[0], "name", "") or ""
@@ -113,9 +123,7 @@ def compress(
         return _write(encoder, out, loaded.data if embed_model else None, began)
 
 
-def _write(
-    encoder: VolumeEncoder, out: BinaryIO, embedded: bytes | None, began: float
-) -> Summary:
+def _write(encoder: VolumeEncoder, out: BinaryIO, embedded: bytes | None, began: float) -> Summary:
     settings = encoder.single_pass()
     if settings is not None:
         tiles: Any = encoder.tiles(settings)
@@ -132,8 +140,7 @@ def _write(
     if settings is not None:
         header = encoder.header(settings, [totals])
     size = writer.finish(header)
-    reader, _ = open_reader(out)
-    info = describe(reader)
+    info = describe(Reader(out))
     return Summary(
         info.raw_size, size, header.voxels, time.monotonic() - began, header.max_error, info.psnr,
         header.support, dict(codings),
@@ -157,14 +164,12 @@ def decompress(
 ) -> None:
     """Decompress a .vc (path, bytes or binary file) to a volume file, tile by tile.
 
-    ``dst`` is a path whose suffix names the format; an existing one is refused without
-    ``force``. Several frames become the first axis unless ``frame`` names one.
+    ``dst`` is a path whose suffix names the format (an existing one is refused without
+    ``force``) or a seekable binary file, to which a .npy is written. Several frames become the
+    first axis unless ``frame`` names one.
     """
     check_device(device)
-    reader, file = open_reader(src)
-    with ExitStack() as stack:
-        if file is not None:
-            stack.enter_context(file)
+    with open_reader(src) as reader:
         decoder = VolumeDecoder(reader, model, threads)
         frames = decoder.frame_of(frame)
         where = decoder.region(region, level)
@@ -174,7 +179,7 @@ def decompress(
         if 0 in full:
             raise InputError(f"the region is empty: its shape is {full}")
         name = dataset or reader.header.dataset_name
-        attrs = describe(reader).attrs
+        attrs = parse_attrs(reader.header.attrs)
         decoder.coder()
         sink = create_sink(dst, full, decoder.dtype, name, attrs, force)
         with sink:

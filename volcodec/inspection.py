@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .container import Info, Reader, describe
-from .errors import InputError
+from .errors import FormatError, InputError, ModelError
 
 
-def open_reader(src: Any) -> tuple[Reader, Any]:
-    """A Reader of bytes, a path or a seekable binary file, and the file to close (or None)."""
-    if isinstance(src, (str, os.PathLike)):
+@contextmanager
+def open_reader(src: Any) -> Iterator[Reader]:
+    """A Reader of bytes, a path, a seekable binary file or what has ``read_at``.
+
+    FormatError where it is not a valid .vc file. This and every FormatError and ModelError that
+    the block raises begins with the path, if there is one.
+    """
+    if not isinstance(src, (str, os.PathLike)):
+        yield Reader(src)
+        return
+    name = os.fsdecode(src)
+    try:
+        file = open(src, "rb")  # noqa: SIM115 - closed below; what it raises here is ours to say
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+    with file:
         try:
-            file = open(src, "rb")  # noqa: SIM115 - closed by the caller, with the reader
-        except OSError as error:
-            raise InputError(f"{os.fspath(src)}: {error.strerror}") from None
-        try:
-            return Reader(file), file
-        except BaseException:
-            file.close()
-            raise
-    return Reader(src), None
+            yield Reader(file)
+        except (FormatError, ModelError) as error:
+            raise type(error)(f"{name}: {error}") from error
 
 
 def inspect(src: Any) -> Info:
@@ -29,9 +38,5 @@ def inspect(src: Any) -> Info:
 
     FormatError where it is not a valid .vc file.
     """
-    reader, file = open_reader(src)
-    try:
+    with open_reader(src) as reader:
         return describe(reader)
-    finally:
-        if file is not None:
-            file.close()

@@ -34,7 +34,7 @@ _CODINGS = {
     "lattice": (LATTICE_LEARNED, LATTICE_CLASSIC),
     "predicted": (PREDICTED_LEARNED, PREDICTED_CLASSIC),
 }
-_QUIET = 0.3  # bpv below which the reversible wavelet never wins
+_QUIET = 2.0  # bpv below which the reversible wavelet does not win
 Candidate = tuple[int, int, tuple[bytes, ...]]
 
 
@@ -149,24 +149,37 @@ class TileCoder:
             if visible.min() == visible.max() or s.mapping.domain == "bits":
                 return
         smallest = np.inf
-        open_loop: tuple[np.ndarray, int] | None = None
-        for bank in s.banks if self.coders else ():
+        for bank, usable, free, flags in self._ways(values, hidden, special, s):
             if bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
-            usable, flags = values, 0
-            if bank == "predicted":
-                usable = np.where(special, values.dtype.type(s.background), values)
-            elif hidden.any() and s.mapping.domain != "bits":
-                open_loop = open_loop or self._without_cliffs(values, hidden, special, bank, s)
-                usable, flags = open_loop
-            made = self._coded(bank, usable, hidden, s)
+            made = self._coded(bank, usable, hidden, free, s)
             if made is not None:
                 smallest = min(smallest, sum(map(len, made[1])))
                 yield made[0], flags, made[1]
         yield RAW, 0, (self._raw(np.where(hidden, values.dtype.type(0), values)), *nothing[1:])
 
+    def _ways(
+        self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, s: Settings
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
+        """Banks to try, the values to give them, which of those are free to change, and flags."""
+        if not self.coders:
+            return
+        any_hidden = bool(hidden.any()) and s.mapping.domain != "bits"
+        open_loop: tuple[np.ndarray, int] | None = None
+        for bank in s.banks:
+            if not any_hidden:
+                yield bank, values, hidden, 0
+            elif bank == "predicted":
+                usable = np.where(special, values.dtype.type(s.background), values)
+                yield bank, usable, hidden, FILLED
+                if not np.array_equal(special, hidden):
+                    yield bank, usable, special, 0
+            else:
+                open_loop = open_loop or self._without_cliffs(values, hidden, special, bank, s)
+                yield bank, open_loop[0], hidden, open_loop[1]
+
     def _coded(
-        self, bank: str, values: np.ndarray, hidden: np.ndarray, s: Settings
+        self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings
     ) -> tuple[int, tuple[bytes, ...]] | None:
         """The coding and the streams by one bank; None where the integers would overflow."""
         m = s.mapping
@@ -178,7 +191,7 @@ class TileCoder:
             integers = m.to_integers(values, unit)
         if integers is None:
             return None
-        made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, hidden)
+        made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, free)
         fix = b""
         if m.domain != "bits" and (np.isfinite(s.bound) or s.exact):
             rough = m.to_values(made.decoded, unit, None)
@@ -237,7 +250,6 @@ def _outliers(
     m = s.mapping
     out = np.zeros(values.shape)
     if np.isfinite(s.bound):
-        rough = np.where(np.isfinite(rough), rough, 0)
         r = (values.astype(np.float64) - rough) / (m.pitch if m.snap else 1.0)
         out = np.where((np.abs(r) > s.slack) & ~hidden, np.rint(r / m.lattice_step), 0.0)
     if s.exact:

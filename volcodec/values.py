@@ -74,21 +74,19 @@ class Mapping:
     def to_values(
         self, integers: np.ndarray, unit: float, outliers: np.ndarray | None
     ) -> np.ndarray:
-        """Values (dtype) of ``integers`` times ``unit``, outliers added in lattice steps."""
+        """Values (dtype) of ``integers`` times ``unit``, outliers added in lattice steps.
+
+        They are clipped to the finite range of the dtype.
+        """
         out = np.empty(integers.shape, self.dtype)
-        low, high = 0.0, 0.0
-        if self.dtype.kind in "iu":
-            low, high = float(np.iinfo(self.dtype).min), float(np.iinfo(self.dtype).max)
+        limits = np.iinfo(self.dtype) if self.dtype.kind in "iu" else np.finfo(self.dtype)
         o = np.zeros(0, np.int32) if outliers is None else outliers.reshape(-1)
         _to_values(
             integers.reshape(-1), unit, self.snap, o, self.lattice_step, self.origin,
-            self.pitch if self.snap else 1.0, low, high, out.reshape(-1)
+            self.pitch if self.snap else 1.0, float(limits.min), float(limits.max), out.reshape(-1)
             if self.dtype != np.float16 else (wide := np.empty(out.size, np.float64)),
         )  # fmt: skip
-        if self.dtype == np.float16:
-            with np.errstate(over="ignore"):
-                return wide.astype(np.float16).reshape(out.shape)
-        return out
+        return wide.astype(np.float16).reshape(out.shape) if self.dtype == np.float16 else out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -115,7 +113,6 @@ def _to_values(
     integers: np.ndarray, unit: float, snap: bool, outliers: np.ndarray, jump: float,
     origin: float, pitch: float, low: float, high: float, out: np.ndarray,
 ) -> None:  # fmt: skip
-    bounded = high > low
     for i in range(integers.size):
         y = np.float64(integers[i]) * unit
         if snap:
@@ -125,9 +122,7 @@ def _to_values(
         if snap:
             y = y * pitch
         v = origin + y
-        if bounded:
-            v = min(max(v, low), high)
-        out[i] = v
+        out[i] = min(max(v, low), high)
 
 
 def to_ordered(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from .decoder import Progress, VolumeDecoder
 from .errors import FormatError, InputError
 from .formats import open_source
 from .inspection import open_reader
-from .tiles import ArraySource, box_shape
+from .tiles import ArraySource, Source, box_shape
 
 
 @dataclass
@@ -87,10 +87,8 @@ def verify(
     an array, or a list for a series), every promise the file makes. FormatError where not even the
     front can be read.
     """
-    reader, file = open_reader(src)
     with ExitStack() as stack:
-        if file is not None:
-            stack.enter_context(file)
+        reader = stack.enter_context(open_reader(src))
         report = Report(tiles=reader.header.tiles)
         info = describe(reader)
         value = "" if info.target == "lossless" else f" {info.target_value:g}"
@@ -109,10 +107,11 @@ def verify(
             report.ok = not report.problems
             return report
         decoder = VolumeDecoder(reader, model, threads)
-        originals = []
+        originals: list[Source] = []
         for item in against if isinstance(against, (list, tuple)) else [against]:
             if isinstance(item, (str, os.PathLike)):
-                originals.append(stack.enter_context(open_source(item, dataset)))
+                name = dataset or _dataset(item, reader.header.dataset_name)
+                originals.append(stack.enter_context(open_source(item, name)))
             else:
                 originals.append(ArraySource(np.asarray(item)))
         _compare(decoder, originals, report, progress)
@@ -120,14 +119,24 @@ def verify(
     return report
 
 
+def _dataset(path: str | os.PathLike[str], recorded: str) -> str | None:
+    """The dataset to compare to where none is named: the one compressed, if ``path`` has it."""
+    try:
+        with open_source(path, recorded):
+            return recorded
+    except InputError:
+        return None
+
+
 def _compare(
-    decoder: VolumeDecoder, originals: list[Any], report: Report, progress: Progress | None
+    decoder: VolumeDecoder, originals: list[Source], report: Report, progress: Progress | None
 ) -> None:
     h = decoder.header
     expected = decoder.user_shape(h.shape)
     if len(originals) != h.frames:
         raise InputError(f"the file holds {h.frames} frames, {len(originals)} originals were given")
     measure = _Measure(h.value_range if 0 < h.value_range < math.inf else 1.0)
+    native = decoder.settings.mapping.dtype
     for frame, original in enumerate(originals):
         if tuple(original.shape) != expected or np.dtype(original.dtype) != decoder.dtype:
             report.problems.append(
@@ -136,13 +145,17 @@ def _compare(
             )
             report.kept = False
             return
-        native = decoder.settings.mapping.dtype
 
-        def check(box: Any, values: np.ndarray, original: Any = original) -> None:
+        def check(box: Any, values: np.ndarray, original: Source = original) -> None:
             a = np.asarray(original.read(box if h.ndim == 3 else box[1:]), dtype=native)
             measure.add(a.reshape(box_shape(box)), values, h.background)
 
-        decoder.read(frame, decoder.region(None, 0), 0, check, "raise", progress)
+        try:
+            decoder.read(frame, decoder.region(None, 0), 0, check, "raise", progress)
+        except FormatError as error:  # its checksum holds: it was written wrong
+            report.problems.append(str(error))
+            report.kept = False
+            return
     spread = measure.high - measure.low if measure.finite else 0.0
     mse = measure.square / measure.finite if measure.finite else 0.0
     report.max_error = measure.largest
@@ -155,9 +168,7 @@ def _compare(
     report.kept = not report.problems
 
 
-def _broken(
-    decoder: VolumeDecoder, measure: _Measure, report: Report, spread: float
-) -> list[str]:
+def _broken(decoder: VolumeDecoder, measure: _Measure, report: Report, spread: float) -> list[str]:
     h = decoder.header
     out = []
     assert report.psnr is not None

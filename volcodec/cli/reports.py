@@ -39,13 +39,14 @@ def info(file: str, as_object: bool) -> None:
 @click.option(
     "--against",
     type=click.Path(exists=True, dir_okay=False),
+    multiple=True,
     metavar="ORIGINAL",
-    help="The volume that was compressed: the promise itself is checked.",
+    help="The volume that was compressed: the promise itself is checked. Once for each frame.",
 )
-@dataset_option("The dataset of ORIGINAL.")
+@dataset_option("The dataset of ORIGINAL.  [default: as it was]")
 @model_option
 @_json_option
-def verify(file: str, as_object: bool, **given: Any) -> None:
+def verify(file: str, against: tuple[str, ...], as_object: bool, **given: Any) -> None:
     """Check the checksums and the structure of FILE.vc; with ORIGINAL, its promise.
 
     The exit status is 0 where all is well and 1 where something is not.
@@ -53,7 +54,8 @@ def verify(file: str, as_object: bool, **given: Any) -> None:
     import volcodec
 
     with progress_bar() as progress:
-        report = volcodec.verify(file, progress=progress, **given)
+        originals = list(against) or None
+        report = volcodec.verify(file, against=originals, progress=progress, **given)
     click.echo(as_json(report) if as_object else "\n".join(_report_lines(file, report)))
     if not report.ok:
         raise FormatError(f"{file}: {'; '.join(report.problems[:3]) or 'its promise is broken'}")

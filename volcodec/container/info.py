@@ -113,7 +113,7 @@ def describe(reader: Reader) -> Info:
         lattice_origin=h.lattice_origin,
         domain=h.domain,
         pitch=h.pitch,
-        attrs=_attrs(h.attrs),
+        attrs=parse_attrs(h.attrs),
         model=h.model_name,
         model_sha256=h.model_sha256.hex(),
         model_embedded=h.model_length > 0,
@@ -137,7 +137,8 @@ def _psnr(relative_mse: float) -> float:
     return -10 * math.log10(relative_mse) if relative_mse > 0 else math.inf
 
 
-def _attrs(raw: bytes) -> dict[str, Any]:
+def parse_attrs(raw: bytes) -> dict[str, Any]:
+    """The attributes in a header's ``attrs``; FormatError where they are not a JSON object."""
     if not raw:
         return {}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,14 +60,23 @@ def explain_write_error(error: OSError, path: str | os.PathLike[str]) -> Volcode
 class AtomicFile:
     """A temporary file that `commit` renames to its target and `abort` removes.
 
-    `file` is the open unbuffered binary file, `temporary` its path. Once either of
-    `commit` and `abort` was called, further calls of `abort` do nothing.
+    `temporary` is its path. Once either of `commit` and `abort` was called, further calls of
+    `abort` do nothing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], force: bool = False, expected: int = 0
+    ) -> None:
+        """Make the temporary file; VolcodecError where the disk can't hold `expected` bytes."""
         self.path = path
         self.force = force
         self.target = check_target(path, force)
+        # said now, and not when the disk has been filled
+        if expected and expected > shutil.disk_usage(self.target.parent).free:
+            raise VolcodecError(
+                f"{path}: no space left to write it: it takes {expected:,} bytes, free some or "
+                "write to another disk"
+            )
         self.temporary = temporary_beside(self.target)
         try:
             # mode "x" and not mkstemp: the result gets the permissions of any new file

@@ -148,7 +148,7 @@ def normal_box(box: Box, shape: tuple[int, ...]) -> Box:
 
 def readable(path: str | os.PathLike[str]) -> str:
     """Return `path` as text; InputError where no such file can be read."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if os.path.isdir(name):
         raise InputError(f"{name} is a folder: name a file")
     if not os.path.exists(name):

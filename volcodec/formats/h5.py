@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from volcodec.errors import InputError
-from volcodec.formats import attributes
+from volcodec.formats import Place, attributes, is_file, place_name
 from volcodec.formats.atomic import AtomicFile, explain_write_error
 from volcodec.formats.base import Box, Sink, Source, check_volume, normal_box, readable
 
@@ -29,9 +29,9 @@ class H5Source(Source):
     `dataset` may be left out where the file holds just one such dataset.
     """
 
-    def __init__(self, path: str | os.PathLike[str], dataset: str | None = None) -> None:
-        self._where = readable(path)
-        self._file = _open(self._where)
+    def __init__(self, path: Place, dataset: str | None = None) -> None:
+        self._where = place_name(path)
+        self._file = _open(path, self._where)
         try:
             self._dataset = _choose(self._file, self._where, dataset)
             self.name = (self._dataset.name or "").lstrip("/")
@@ -56,13 +56,13 @@ class H5Source(Source):
         self._file.close()
 
 
-def _open(where: str) -> h5py.File:
-    if not h5py.is_hdf5(where):
+def _open(path: Place, where: str) -> h5py.File:
+    if not is_file(path) and not h5py.is_hdf5(path := readable(path)):  # type: ignore[arg-type]
         raise InputError(
             f"{where} is not an HDF5 file: check the name, or whether its copy was complete"
         )
     try:
-        return h5py.File(where, "r", **_READ_CACHE)
+        return h5py.File(path, "r", **_READ_CACHE)
     except OSError as error:
         raise InputError(f"{where} is not a readable HDF5 file: {_reason(error)}") from error
 
@@ -179,7 +179,7 @@ class _Patient(io.FileIO):
         try:
             while self.failure is None and len(view):
                 view = view[super().write(view) :]
-        except BaseException as error:  # noqa: BLE001  (raised anew by the sink)
+        except BaseException as error:  # raised anew by the sink
             self.failure = error
         return size
 
@@ -187,7 +187,7 @@ class _Patient(io.FileIO):
         try:
             if self.failure is None:
                 return super().truncate(size)
-        except BaseException as error:  # noqa: BLE001  (raised anew by the sink)
+        except BaseException as error:  # raised anew by the sink
             self.failure = error
         return size or 0
 
@@ -213,7 +213,7 @@ class H5Sink(Sink):
         self._path = path
         name = (dataset or "").strip("/") or "volume"
         values = {key: attributes.unpack(value) for key, value in (attrs or {}).items()}
-        self._output = AtomicFile(path, force)
+        self._output = AtomicFile(path, force, math.prod(shape) * dtype.itemsize)
         self._raw: _Patient | None = None
         self._file: h5py.File | None = None
         try:
@@ -299,8 +299,8 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...] | N
     return tuple(chunks)
 
 
-def open_source(path: str | os.PathLike[str], dataset: str | None = None) -> H5Source:
-    """Open a dataset of an HDF5 file to read."""
+def open_source(path: Place, dataset: str | None = None) -> H5Source:
+    """Open a dataset of an HDF5 file (a path or a binary file) to read."""
     return H5Source(path, dataset)
 
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from volcodec.errors import InputError
+from volcodec.formats import Place, is_file, place_name
 from volcodec.formats.atomic import AtomicFile, explain_write_error
 from volcodec.formats.base import Box, Sink, Source, check_volume, normal_box, readable
 
@@ -17,9 +18,9 @@ from volcodec.formats.base import Box, Sink, Source, check_volume, normal_box, r
 class NpySource(Source):
     """The array of a `.npy` file; it has no name of its own, so `dataset` names it."""
 
-    def __init__(self, path: str | os.PathLike[str], dataset: str | None = None) -> None:
-        where = readable(path)
-        array = _load(where)
+    def __init__(self, path: Place, dataset: str | None = None) -> None:
+        where = place_name(path)
+        array = _load(path, where)
         check_volume(where, array.shape, array.dtype)
         self._array: np.ndarray | None = array
         self.shape = array.shape
@@ -36,10 +37,14 @@ class NpySource(Source):
         self._array = None  # the map goes with its last reference
 
 
-def _load(where: str) -> np.ndarray:
+def _load(path: Place, where: str) -> np.ndarray:
     try:
-        array = np.load(where, mmap_mode="r", allow_pickle=False)
-    except MemoryError:
+        if is_file(path):  # it may have no number that could be mapped
+            array = np.load(path, allow_pickle=False)  # type: ignore[arg-type]
+        else:
+            name = readable(path)  # type: ignore[arg-type]
+            array = np.load(name, mmap_mode="r", allow_pickle=False)
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # numpy parses headers with ast: what it raises is not bounded
         what = "holds Python objects" if "Python objects" in str(error) else "is damaged"
@@ -63,16 +68,10 @@ class NpySink(Sink):
         dtype: np.dtype[Any],
         force: bool = False,
     ) -> None:
-        self._output = AtomicFile(path, force)
+        self._output = AtomicFile(path, force, math.prod(shape) * dtype.itemsize)
         try:
             with open(self._output.temporary, "r+b") as file:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(dtype),
-                    "fortran_order": False,
-                    "shape": tuple(shape),
-                }
-                np.lib.format.write_array_header_1_0(file, header)
-                start = file.tell()
+                start = _write_header(file, shape, dtype)
                 # reserved before it is mapped: a full disk is then an error here, not a SIGBUS
                 _reserve(file, start + math.prod(shape) * dtype.itemsize)
             self._array: np.ndarray | None = np.memmap(
@@ -100,6 +99,57 @@ class NpySink(Sink):
         self._output.abort()
 
 
+class NpyStream(Sink):
+    """The same into an open binary file, which can't be mapped: row after row."""
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._file, self._shape, self._dtype = file, tuple(shape), dtype
+        file.seek(0)
+        file.truncate()
+        self._start = _write_header(file, shape, dtype)
+        file.truncate(self._start + math.prod(shape) * dtype.itemsize)
+
+    def write(self, box: Box, array: np.ndarray) -> None:
+        box = normal_box(box, self._shape)
+        lengths = tuple(part.stop - part.start for part in box)
+        values = np.ascontiguousarray(np.broadcast_to(array, lengths), self._dtype)
+        # the axes from `whole` on are contiguous in the file as in the box
+        whole = len(box) - 1
+        while whole > 0 and lengths[whole] == self._shape[whole]:
+            whole -= 1
+        strides = [math.prod(self._shape[axis + 1 :]) for axis in range(len(box))]
+        inside = sum(part.start * stride for part, stride in zip(box, strides, strict=True))
+        for index in np.ndindex(*lengths[:whole]):
+            steps = zip(index, strides, strict=False)
+            at = inside + sum(i * stride for i, stride in steps)
+            self._file.seek(self._start + at * self._dtype.itemsize)
+            _write_all(self._file, values[index].tobytes())
+
+    def commit(self) -> None:
+        self._file.flush()
+        self._file.seek(0, os.SEEK_END)
+
+    def abort(self) -> None:
+        """Nothing: what a file object held before can't be brought back."""
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Write a header at the file's position and return where the voxels begin."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": tuple(shape),
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while len(view):  # an unbuffered file may take only a part
+        view = view[file.write(view) :]
+
+
 def _reserve(file: BinaryIO, size: int) -> None:
     """Make `file` `size` bytes long, with the disk space to hold them."""
     file.flush()
@@ -116,8 +166,8 @@ def _reserve(file: BinaryIO, size: int) -> None:
     file.flush()
 
 
-def open_source(path: str | os.PathLike[str], dataset: str | None = None) -> NpySource:
-    """Open a `.npy` file to read; `dataset` is what the volume shall be called."""
+def open_source(path: Place, dataset: str | None = None) -> NpySource:
+    """Open a `.npy` file (or a binary file) to read; `dataset` names the volume."""
     return NpySource(path, dataset)
 
 
@@ -131,3 +181,10 @@ def create_sink(
 ) -> NpySink:
     """Begin a `.npy` file; the name and the attributes of the volume have no place in it."""
     return NpySink(path, shape, np.dtype(dtype), force)
+
+
+def create_stream(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NpyStream:
+    """Begin a `.npy` file in an open, seekable binary file."""
+    if not (file.writable() and file.seekable()):
+        raise InputError(f"{place_name(file)} can't be written: open it with mode 'w+b'")
+    return NpyStream(file, shape, np.dtype(dtype))

@@ -1,0 +1,36 @@
+"""Model files that tests alter: the tensors and the card of the shipped one, and how to save."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from volcodec import models
+
+Tensors = dict[str, np.ndarray]
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> tuple[bytes, dict[str, str]]:
+    data = models.load("density").data
+    size = int.from_bytes(data[:8], "little")
+    return data, json.loads(data[8 : 8 + size])["__metadata__"]
+
+
+def shipped() -> tuple[Tensors, dict[str, Any], dict[str, str]]:
+    """Writable tensors, card and metadata of the shipped model."""
+    data, meta = _shipped()
+    tensors = {name: a.copy() for name, a in load(data).items()}
+    return tensors, json.loads(meta["card"]), dict(meta)
+
+
+def model_file(tensors: Tensors, card: Any, meta: dict[str, str]) -> bytes:
+    """The bytes of a model file."""
+    text = card if isinstance(card, str) else json.dumps(card)
+    return save(
+        {name: np.ascontiguousarray(a) for name, a in tensors.items()}, {**meta, "card": text}
+    )
