@@ -124,11 +124,11 @@ def test_a_preview_reads_only_coarse_scales(large: Tiled) -> None:
     for level in (1, 2, 3):
         reads = reads_of(blob, level=level)
         streams = {stream for tile, stream in stream_bytes(blob, reads) if tile}
-        assert streams == set(range(2, 2 + reader.header.scales - level))
+        assert streams == set(range(2, 2 + max(1, reader.header.scales - level)))
         size = FIRST_READ + sum(n for _, n in reads)
-        assert size < previous
+        assert size <= previous
         previous = size
-    assert previous < len(blob) / 4
+    assert previous < len(blob) / 8
 
 
 @pytest.mark.parametrize("name", ["mri_otsu_head", "turb_wmag91"])

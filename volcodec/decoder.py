@@ -13,7 +13,7 @@ from .container import Header, Reader
 from .errors import FormatError, InputError, ModelError
 from .models import Model
 from .parallel import ordered_map
-from .tiledecoder import CONSTANT, RAW, Frame, TileDecoder
+from .tiledecoder import CONSTANT, RAW, WHOLE, Frame, TileDecoder
 from .tiles import (
     Box,
     Shape,
@@ -126,16 +126,20 @@ class VolumeDecoder:
     def tile(self, index: int, shape: Shape, level: int) -> np.ndarray:
         """One tile of ``shape`` at ``level``, native dtype; FormatError where it is damaged."""
         h = self.header
-        coding = self.reader.index[index].coding
+        entry = self.reader.index[index]
+        coding = entry.coding
         last = h.streams
-        if level > 0 and coding not in (CONSTANT, RAW):
+        whole = coding in (CONSTANT, RAW) or bool(entry.flags & WHOLE)
+        if level > 0 and not whole:
             last = 2 + max(1, h.scales - level)
         streams = self.reader.streams(index, 0, last)
         coder = self.coder()
         try:
             if level == 0:
                 return coder.decode(coding, tuple(streams), shape, self.settings)
-            return preview.tile(coder, coding, tuple(streams), shape, self.settings, level)
+            return preview.tile(
+                coder, coding, tuple(streams), shape, self.settings, level, whole
+            )
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None
 

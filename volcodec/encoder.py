@@ -26,7 +26,8 @@ from .values import DTYPES
 
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
-_SUPPORT_TILES = 8  # tiles on which "auto" decides
+_SUPPORT_TILES = 3  # tiles on which "auto" decides
+_THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class VolumeEncoder:
         if options.support not in ("auto", "exact", "off"):
             raise InputError(f"support is auto, exact or off, not {options.support!r}")
         self.frames, self.model, self.target, self.options = frames, model, target, options
-        self.coder = TileCoder(model)
+        self.coder = TileCoder(model, thorough=options.effort >= _THOROUGH)
         self.tile = tile_shape(self.shape, options.tile)
         self.levels = default_levels(self.tile)
         self.per_frame = list(boxes(self.shape, self.tile))
@@ -106,6 +107,7 @@ class VolumeEncoder:
         self.background = self._background()
         self._progress = progress or (lambda done, total, stage: None)
         self._look: Survey | None = None
+        self._ready: tuple[Settings, dict[int, Tile]] | None = None
 
     def _background(self) -> float:
         value = np.float64(self.options.background)
@@ -143,9 +145,13 @@ class VolumeEncoder:
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
         """All tiles in the order of the file, coded in parallel."""
-        return self._map(
-            lambda i: self.coder.encode(self._read(i), settings), range(self.count), stage
-        )
+        ready = self._ready[1] if self._ready and self._ready[0] == settings else {}
+        self._ready = None
+
+        def work(i: int) -> Tile:
+            return ready.pop(i) if i in ready else self.coder.encode(self._read(i), settings)
+
+        return self._map(work, range(self.count), stage)
 
     # ---------------------------------------------------------------- support
 
@@ -162,20 +168,27 @@ class VolumeEncoder:
             return s if free else exact
         if wish == "exact" and not free:
             return exact
-        chosen = sorted({round(i * (self.count - 1) / 7) for i in range(_SUPPORT_TILES)})
-        with_masks = list(self._sample(chosen, exact))
-        total = sum(t.size for t in with_masks)
-        masks = sum(len(t.streams[1]) for t in with_masks)
-        if not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks):
-            return exact
-        without = sum(t.size for t in self._sample(chosen, s))
-        if free:
-            return exact if total < without else s
-        overhead = 64 * len(chosen)
-        return exact if total + overhead <= (1 + SUPPORT_SHARE) * (without + overhead) else s
+        parts = 2 * _SUPPORT_TILES
+        chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
+        with_masks = self._sample(chosen, exact)
+        total = sum(t.size for t in with_masks.values())
+        masks = sum(len(t.streams[1]) for t in with_masks.values())
+        decided = not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks)
+        if not decided:
+            plain = self._sample(chosen, s)
+            without = sum(t.size for t in plain.values())
+            overhead = 64 * len(chosen)
+            limit = 1.0 if free else 1 + SUPPORT_SHARE
+            if total + overhead > limit * (without + overhead):
+                self._ready = (s, plain)
+                return s
+        self._ready = (exact, with_masks)
+        return exact
 
-    def _sample(self, indices: list[int], s: Settings) -> Iterator[Tile]:
-        return self._map(lambda i: self.coder.encode(self._read(i), s), indices, "support")
+    def _sample(self, indices: list[int], s: Settings) -> dict[int, Tile]:
+        """Some tiles, coded; they are used again if these become the settings of the file."""
+        found = self._map(lambda i: self.coder.encode(self._read(i), s), indices, "support")
+        return dict(zip(indices, found, strict=True))
 
     # ---------------------------------------------------------------- the whole
 

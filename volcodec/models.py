@@ -96,8 +96,8 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
             want is not None and n != want for n, want in zip(a.shape, shape, strict=True)
         ):
             raise ValueError(f"{bank}.{key} has shape {a.shape}")
-        if a.dtype.kind not in "iu":
-            raise ValueError(f"{bank}.{key} must be integers")
+        if a.dtype not in (np.int16, np.int32, np.uint16):
+            raise ValueError(f"{bank}.{key} must be int16, int32 or uint16, not {a.dtype}")
         return np.ascontiguousarray(a)
 
     nets, kinds = contexts.NETS, contexts.LEVEL_KINDS

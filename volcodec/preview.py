@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import support
-from .tiledecoder import CONSTANT, RAW, Frame, TileDecoder, bank_of
+from .tiledecoder import CONSTANT, Frame, TileDecoder, bank_of
 from .tiles import Shape, coarse
 from .transform.pyramid import SHIFT, Pyramid
 from .values import from_ordered
@@ -51,19 +51,20 @@ def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
 
 
 def tile(
-    coder: TileDecoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Frame, level: int
-) -> np.ndarray:
+    coder: TileDecoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Frame, level: int,
+    whole: bool,
+) -> np.ndarray:  # fmt: skip
     """The preview of a tile: shape ``ceil(n / 2**level)``, in the dtype of the volume.
 
     A voxel that covers a NaN is NaN (likewise an infinity, unless it covers both signs: NaN); one
-    that covers nothing but background is background.
+    that covers nothing but background is background. A ``whole`` tile is decoded and then reduced.
     """
     m = s.mapping
     out_shape = tuple(coarse(n, level) for n in shape)
     specials, mask = streams[0], streams[1]
     classes = support.decode_specials(specials, shape) if specials else None
     masked = support.decode_mask(mask, shape) if mask else None
-    if coding in (CONSTANT, RAW):
+    if whole:
         full = coder.decode(coding, streams, shape, s)
         finite = np.isfinite(full) if m.dtype.kind == "f" else np.ones(shape, bool)
         if not finite.all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import zstandard
 
@@ -15,19 +16,20 @@ from .scales import Encoded, scale_count
 from .tiledecoder import (
     CLASSIC,
     CONSTANT,
+    FILLED,
     LATTICE_CLASSIC,
     LATTICE_LEARNED,
     LEARNED,
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
     RAW,
+    WHOLE,
     Frame,
     TileDecoder,
     beside,
 )
 from .values import to_ordered
 
-FILLED = 1  # flag: hidden voxels were filled smoothly before the transform
 _ZSTD_LEVEL = 3
 _CODINGS = {
     "lossy": (LEARNED, CLASSIC),
@@ -35,7 +37,9 @@ _CODINGS = {
     "predicted": (PREDICTED_LEARNED, PREDICTED_CLASSIC),
 }
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
+_LARGE = 1 << 18  # voxels from which an octant decides between the banks
 Candidate = tuple[int, int, tuple[bytes, ...]]
+Way = tuple[str, np.ndarray, np.ndarray, int]
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,13 @@ class Tile:
 
 
 class TileCoder:
-    """Encodes tiles with one model (None: constants and raw tiles only)."""
+    """Encodes tiles with one model (None: constants and raw tiles only).
 
-    def __init__(self, model: Model | None) -> None:
+    Unless ``thorough``, the banks compete for a large tile on its busiest octant only.
+    """
+
+    def __init__(self, model: Model | None, *, thorough: bool = True) -> None:
+        self.thorough = thorough
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
 
@@ -87,7 +95,10 @@ class TileCoder:
         specials = mask = b""
         special = np.zeros(values.shape, bool)
         hidden = special
-        if values.dtype.kind == "f" and s.mapping.domain != "bits":
+        whole = 0
+        if values.dtype.kind == "f" and s.mapping.domain == "bits":
+            whole = 0 if np.isfinite(values).all() else WHOLE
+        elif values.dtype.kind == "f":
             special = ~np.isfinite(values)
             hidden = special
             if special.any():
@@ -100,7 +111,7 @@ class TileCoder:
         front = (specials, mask)
         candidates = list(self._candidates(values, hidden, special, s))
         for coding, flags, body in sorted(candidates, key=lambda c: sum(map(len, c[2]))):
-            tile = self._checked(values, coding, flags, (*front, *body), s)
+            tile = self._checked(values, coding, flags | whole, (*front, *body), s)
             if tile is not None:
                 return tile
         raise VolcodecError("a tile could not be coded within its bound: please report this")
@@ -149,8 +160,11 @@ class TileCoder:
             if visible.min() == visible.max() or s.mapping.domain == "bits":
                 return
         smallest = np.inf
-        for bank, usable, free, flags in self._ways(values, hidden, special, s):
-            if bank == "lattice" and smallest < _QUIET * values.size / 8:
+        ways = list(self._ways(values, hidden, special, s))
+        if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
+            ways = [self._winner(ways, hidden, s)]
+        for bank, usable, free, flags in ways:
+            if len(ways) > 1 and bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
             made = self._coded(bank, usable, hidden, free, s)
             if made is not None:
@@ -158,9 +172,23 @@ class TileCoder:
                 yield made[0], flags, made[1]
         yield RAW, 0, (self._raw(np.where(hidden, values.dtype.type(0), values)), *nothing[1:])
 
+    def _winner(self, ways: list[Way], hidden: np.ndarray, s: Settings) -> Way:
+        """The way that codes the busiest octant of the tile smallest."""
+        box = _busiest(ways[0][1])
+        best, smallest = ways[0], np.inf
+        for way in ways:
+            bank, usable, free, _ = way
+            if bank == "lattice" and smallest < _QUIET * usable[box].size / 8:
+                continue
+            part = [np.ascontiguousarray(a[box]) for a in (usable, hidden, free)]
+            made = self._coded(bank, part[0], part[1], part[2], s)
+            if made is not None and sum(map(len, made[1])) < smallest:
+                best, smallest = way, sum(map(len, made[1]))
+        return best
+
     def _ways(
         self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, s: Settings
-    ) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
+    ) -> Iterator[Way]:
         """Banks to try, the values to give them, which of those are free to change, and flags."""
         if not self.coders:
             return
@@ -243,18 +271,52 @@ def _constant(visible: np.ndarray, s: Settings) -> bytes | None:
     return None
 
 
+def _busiest(values: np.ndarray) -> tuple[slice, slice, slice]:
+    """The octant in which neighbours along x differ most (of every fourth row)."""
+    best, most = None, -1.0
+    halves = [(slice(0, (n + 1) // 2), slice(n // 2, n)) for n in values.shape]
+    for z in halves[0]:
+        for y in halves[1]:
+            for x in halves[2]:
+                rows = values[z, y, x][::4, ::4].astype(np.float64)
+                with np.errstate(invalid="ignore", over="ignore"):
+                    change = np.abs(np.diff(rows, axis=2))
+                busy = float(change[np.isfinite(change)].sum())
+                if busy > most:
+                    best, most = (z, y, x), busy
+    assert best is not None
+    return best
+
+
 def _outliers(
     values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings
 ) -> np.ndarray:
     """What must be added to ``rough``, in lattice steps, where it breaks the bound (int32)."""
     m = s.mapping
-    out = np.zeros(values.shape)
+    out = np.zeros(values.shape, np.int32)
     if np.isfinite(s.bound):
-        r = (values.astype(np.float64) - rough) / (m.pitch if m.snap else 1.0)
-        out = np.where((np.abs(r) > s.slack) & ~hidden, np.rint(r / m.lattice_step), 0.0)
+        wide, near = (
+            a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough)
+        )
+        _find_outliers(
+            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1), m.pitch if m.snap else 1.0,
+            s.slack, m.lattice_step, out.reshape(-1),
+        )  # fmt: skip
     if s.exact:
         # a voxel that hits the background is put beside it, on the other side where that is nearer
         hits = (rough == values.dtype.type(s.background)) & ~hidden
-        far = np.abs(values.astype(np.float64) - np.float64(beside(s, 1.0))) > s.bound
-        out = np.where(hits, np.where(far, -1.0, 0.0), out)
-    return out.astype(np.int32)
+        if hits.any():
+            far = np.abs(values[hits].astype(np.float64) - np.float64(beside(s, 1.0))) > s.bound
+            out[hits] = np.where(far, -1, 0)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_outliers(
+    values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, pitch: float, slack: float,
+    jump: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    for i in range(values.size):
+        r = (np.float64(values[i]) - np.float64(rough[i])) / pitch
+        if abs(r) > slack and not hidden[i]:
+            out[i] = np.int32(min(max(np.rint(r / jump), -2147483647.0), 2147483647.0))

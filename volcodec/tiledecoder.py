@@ -17,6 +17,8 @@ from .values import Mapping, from_ordered
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
     PREDICTED_LEARNED, PREDICTED_CLASSIC,
 ) = range(8)  # fmt: skip
+FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
+WHOLE = 2  # flag: NaN or infinities among the bits, so that previews decode the whole tile
 CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC)
 Shape = tuple[int, int, int]
 
