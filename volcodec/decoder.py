@@ -137,9 +137,7 @@ class VolumeDecoder:
         try:
             if level == 0:
                 return coder.decode(coding, tuple(streams), shape, self.settings)
-            return preview.tile(
-                coder, coding, tuple(streams), shape, self.settings, level, whole
-            )
+            return preview.tile(coder, coding, tuple(streams), shape, self.settings, level, whole)
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None
 

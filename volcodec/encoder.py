@@ -137,6 +137,7 @@ class VolumeEncoder:
     def look(self) -> Survey:
         """The survey of all frames (made once)."""
         if self._look is None:
+
             def run(work: Callable[[np.ndarray], Any], _: Iterable[np.ndarray]) -> Iterable[Any]:
                 return self._map(lambda i: work(self._read(i)), range(self.count), "survey")
 

@@ -17,9 +17,7 @@ GAIN_BITS = 16
 RECONSTRUCTION_BITS = 8
 
 
-def band_step(
-    gains: np.ndarray, shape: tuple[int, int, int], level: int, band: int
-) -> int:
+def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: int) -> int:
     """The step of ``band`` at ``level`` (1 = finest) of a tile of ``shape``, in units.
 
     ``gains`` (int, (2, levels)) are the L2 norms of the 1-D synthesis functions of the low and the
@@ -83,9 +81,7 @@ def decide(
 
 
 @numba.njit(cache=True, nogil=True)
-def scatter(
-    symbols: np.ndarray, mag: np.ndarray, q: np.ndarray, oz: int, oy: int, ox: int
-) -> None:
+def scatter(symbols: np.ndarray, mag: np.ndarray, q: np.ndarray, oz: int, oy: int, ox: int) -> None:
     """Write the symbols of one class into the band ``q`` and its magnitudes ``mag`` (margin 1)."""
     nz, ny, nx = q.shape
     i = 0

@@ -205,9 +205,7 @@ class ScaleCoder:
             wanted = levels_of(scale, scales, levels)
             if scale > 0 and wanted[0] <= stop:
                 break
-            reader = StreamReader(
-                streams[scale], len(wanted), tables, classical, self._has_offsets
-            )
+            reader = StreamReader(streams[scale], len(wanted), tables, classical, self._has_offsets)
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
                 layers.open(level)

@@ -88,12 +88,27 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
             k = 1 << 28
         if k == 0:
             m = Mapping(dtype, "lattice", origin, pitch, 0.0, 1.0)
-            return Settings(m, levels, scale=_scale(look), bound=bound, slack=0.0, banks=("predicted", "lattice"))
+            return Settings(
+                m,
+                levels,
+                scale=_scale(look),
+                bound=bound,
+                slack=0.0,
+                banks=("predicted", "lattice"),
+            )
         if k > 0:
             m = Mapping(
                 dtype, "lattice", origin, pitch, STEP_PER_BOUND * (k + 0.5), float(2 * k + 1)
             )
-            return Settings(m, levels, scale=_scale(look), bound=bound, slack=k + 0.25, lam=LAMBDA_BOUND, banks=_ALL)
+            return Settings(
+                m,
+                levels,
+                scale=_scale(look),
+                bound=bound,
+                slack=k + 0.25,
+                lam=LAMBDA_BOUND,
+                banks=_ALL,
+            )
     with np.errstate(over="ignore"):
         rounding = 0.51 * float(np.spacing(dtype.type(most))) + 4 * float(np.spacing(most))
     slack = bound - rounding
@@ -101,7 +116,9 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
         return lossless(look, dtype, levels)
     origin = look.low / 2 + look.high / 2
     m = Mapping(dtype, "real", origin, 0.0, STEP_PER_BOUND * slack, 2 * slack * (1 - 1e-9))
-    return Settings(m, levels, scale=_scale(look), bound=bound, slack=slack, lam=LAMBDA_BOUND, banks=_ALL)
+    return Settings(
+        m, levels, scale=_scale(look), bound=bound, slack=slack, lam=LAMBDA_BOUND, banks=_ALL
+    )
 
 
 def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Settings:
@@ -111,7 +128,9 @@ def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Set
         k = step / pitch
         fine = k < 4  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
-        return Settings(m, levels, scale=_scale(look), lam=LAMBDA, banks=_ALL if fine else ("lossy",))
+        return Settings(
+            m, levels, scale=_scale(look), lam=LAMBDA, banks=_ALL if fine else ("lossy",)
+        )
     origin = look.low / 2 + look.high / 2
     if step < _FINEST * look.range:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
@@ -199,7 +218,9 @@ def _next(
     return low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
 
 
-def search_size(attempt: Try, budget: int, start: float, finest: float) -> tuple[Outcome | None, bool]:
+def search_size(
+    attempt: Try, budget: int, start: float, finest: float
+) -> tuple[Outcome | None, bool]:
     """The finest step whose file fits ``budget`` bytes, and whether it uses enough of it.
 
     The second value is False where even the finest step leaves more than 3 % unused.

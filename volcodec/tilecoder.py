@@ -259,7 +259,11 @@ def _constant(visible: np.ndarray, s: Settings) -> bytes | None:
     if s.mapping.domain == "bits":
         flat = np.ascontiguousarray(visible).reshape(-1)
         first = flat[:1]
-        return first.astype(little).tobytes() if first.tobytes() * flat.size == flat.tobytes() else None
+        return (
+            first.astype(little).tobytes()
+            if first.tobytes() * flat.size == flat.tobytes()
+            else None
+        )
     low, high = float(visible.min()), float(visible.max())
     if low == high:
         return visible[:1].astype(little).tobytes()
@@ -288,16 +292,12 @@ def _busiest(values: np.ndarray) -> tuple[slice, slice, slice]:
     return best
 
 
-def _outliers(
-    values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings
-) -> np.ndarray:
+def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:
     """What must be added to ``rough``, in lattice steps, where it breaks the bound (int32)."""
     m = s.mapping
     out = np.zeros(values.shape, np.int32)
     if np.isfinite(s.bound):
-        wide, near = (
-            a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough)
-        )
+        wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
         _find_outliers(
             wide.reshape(-1), near.reshape(-1), hidden.reshape(-1), m.pitch if m.snap else 1.0,
             s.slack, m.lattice_step, out.reshape(-1),

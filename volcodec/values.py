@@ -16,10 +16,7 @@ import numpy as np
 
 from .transform.pyramid import FRACTION
 
-DTYPES = tuple(
-    np.dtype(t)
-    for t in ("u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8")
-)
+DTYPES = tuple(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8"))
 LARGEST = 1 << 27  # of the fixed-point integers that the transform may be given
 LARGEST_LATTICE = (1 << 30) - 1
 CLOSED_STEP = 2047  # of the closed loop on real values; its unit is lattice_step / 2048

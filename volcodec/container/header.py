@@ -40,7 +40,16 @@ NUMBERS = (
     "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch",
 )  # fmt: skip
 
-_SIZES = ("bound", "max_error", "relative_mse", "value_range", "margin", "step", "lattice_step", "pitch")
+_SIZES = (
+    "bound",
+    "max_error",
+    "relative_mse",
+    "value_range",
+    "margin",
+    "step",
+    "lattice_step",
+    "pitch",
+)
 _FINITE = ("margin", "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch")
 
 

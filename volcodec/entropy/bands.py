@@ -92,7 +92,17 @@ def encode_band(
         k[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
-            mag, faces, parent_mag, parent_faces, hints, band, before, shape, offset, log, x,
+            mag,
+            faces,
+            parent_mag,
+            parent_faces,
+            hints,
+            band,
+            before,
+            shape,
+            offset,
+            log,
+            x,
             where,
         )
         choose(
@@ -167,7 +177,17 @@ def decode_band(
         t = table[:n]
         offset = (off[0], off[1], off[2])
         count = features(
-            mag, faces, parent_mag, parent_faces, hints, band, before, shape, offset, log, x,
+            mag,
+            faces,
+            parent_mag,
+            parent_faces,
+            hints,
+            band,
+            before,
+            shape,
+            offset,
+            log,
+            x,
             where,
         )
         if use_network:

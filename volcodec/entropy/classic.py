@@ -8,6 +8,7 @@ level of each tile and written in the stream.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -54,7 +55,7 @@ def classic_tables() -> Tables:
         powers = [_power(ratio, e) for e in edges]
         row = []
         dropped = 0
-        for a, b in zip(powers, powers[1:], strict=False):
+        for a, b in pairwise(powers):
             scaled = (a - b) * (total - 1)
             f = (scaled + (1 << (_Q - 1))) >> _Q
             if f == 0:

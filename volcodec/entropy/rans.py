@@ -20,9 +20,7 @@ _MASK = (1 << PROB_BITS) - 1
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _put_bits(
-    x: int, value: int, n: int, words: np.ndarray, w: int
-) -> tuple[int, int]:
+def _put_bits(x: int, value: int, n: int, words: np.ndarray, w: int) -> tuple[int, int]:
     """Push ``n`` <= 16 raw bits; returns the state and the write position."""
     if x >= (1 << (32 - n)):
         w -= 1

@@ -138,9 +138,7 @@ class Plan:
         for m, mapping in zip(self.levels, self.maps, strict=True):
             keys = m.classic if self.classical else m.learned
             for s, k, e in zip(m.symbols, keys, m.ends, strict=True):
-                n = _compact(
-                    s, k, e, mapping, self.skip, symbols, tables, ends[r : r + e.size], n
-                )
+                n = _compact(s, k, e, mapping, self.skip, symbols, tables, ends[r : r + e.size], n)
                 r += e.size
         lanes = 1 << self.lanes_log2
         states = np.zeros(rans.MAX_LANES, np.int64)

@@ -83,7 +83,7 @@ class Tables:
             row[:] = np.repeat(np.arange(TOKENS + 1, dtype=np.uint8), f)
         p = freq.astype(np.float64) / (1 << PROB_BITS)
         own = -np.log2(np.maximum(p[:, :TOKENS], 1e-9))
-        escaped = ESCAPE_BITS - np.log2(p[:, ESCAPE :])
+        escaped = ESCAPE_BITS - np.log2(p[:, ESCAPE:])
         bits = np.where(freq[:, :TOKENS] > 0, own, escaped)
         self.cost = np.rint((bits + _RAW_BITS) * (1 << COST_BITS)).astype(np.int32)
 

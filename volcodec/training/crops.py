@@ -28,7 +28,7 @@ def load_volumes(paths: list[Path]) -> list[np.ndarray]:
 
 
 def random_field(rng: np.random.Generator) -> np.ndarray:
-    """A float32 field with a power-law spectrum, sometimes anisotropic, warped, cut off or noisy."""
+    """A float32 field with a power-law spectrum: anisotropic, sometimes warped, cut or noisy."""
     side = int(rng.choice((48, 64, 80)))
     shape = tuple(int(rng.integers(side // 2, side + 1)) for _ in range(3))
     k = np.meshgrid(

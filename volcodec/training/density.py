@@ -108,11 +108,10 @@ def train(
 
     def fitted(kind: str, samples: Samples, share: float, start: object = None) -> object:
         low, high = RANGES[kind]
-        net = fit.train_bank(
+        return fit.train_bank(
             samples, low=low, high=high, steps=10**9, budget=60 * minutes * share, seed=seed,
             start=start, report=lambda s, b: log(f"{kind}: step {s}, {b:.5f} bits"),  # type: ignore[arg-type]
         )  # fmt: skip
-        return net
 
     samples = collect("lossy", volumes, crops, seed)
     net = fitted("lossy", samples, 0.2)

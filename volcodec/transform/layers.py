@@ -72,9 +72,7 @@ def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _predict(
-    r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarray
-) -> None:
+def _predict(r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarray) -> None:
     """Interpolate a band from the decoded positions of a level, with hints in steps.
 
     Along each axis that the band is high on, cubic where four neighbours exist, else linear, else
@@ -132,10 +130,7 @@ def _predict(
                         least = min(least, v)
                         most = max(most, v)
                     seen += 1
-                if axes == 1:
-                    spread = abs(total - linear)
-                else:
-                    spread = most - least
+                spread = abs(total - linear) if axes == 1 else most - least
                 p[bz, by, bx] = np.int32((total + 8 * axes) // (16 * axes))
                 hints[0, bz, by, bx] = min(spread // (4 * step), 4095)
                 hints[1, bz, by, bx] = min(2 * slope // step, 4095)

@@ -190,7 +190,8 @@ class Pyramid:
     def gains(self, levels: int) -> tuple[list[float], list[float]]:
         """L2 norms of the 1-D synthesis functions: of the low band and the high band per level."""
         n = 1 << (levels + 5)
-        low, high = [], []
+        low: list[float] = []
+        high: list[float] = []
         for level in range(1, levels + 1):
             for out, odd in ((low, 0), (high, 1)):
                 x = np.zeros(n >> (level - 1))

@@ -1,0 +1,205 @@
+"""Promise 7 on whole files: every flip, every cut, mutations, streams and models made to harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mutations import KINDS, Clean, clean_files, repacked
+from volumes import blobs
+
+import volcodec
+from volcodec.container import CODINGS, Reader, pack
+from volcodec.errors import FormatError
+from volcodec.tiles import boxes
+
+
+@pytest.fixture(scope="module")
+def small(codec: volcodec.Codec) -> Clean:
+    """About a kilobyte in four tiles."""
+    volume = blobs((9, 12, 14), "small").astype(np.float32)
+    volume[0, 0, :3] = np.nan
+    clean = Clean.of("small", codec.encode(volume, rel_error=2e-2, tile=8, support="exact"))
+    assert 600 < len(clean.blob) < 1400
+    assert len(clean.tiles) >= 4
+    return clean
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check(clean: Clean, blob: bytes) -> tuple[bool, int]:
+    """Whether the file opens, and how many of its tiles are lost; the others must be right."""
+    try:
+        found = volcodec.decode(blob, threads=1, on_damage="fill")
+    except FormatError:
+        return False, 0
+    lost = 0
+    for box in boxes(clean.header.shape, clean.header.tile):
+        if found[box].tobytes() != clean.values[box].tobytes():
+            assert np.isnan(found[box]).all()
+            lost += 1
+    return True, lost
+
+
+def test_every_bit_flip(small: Clean) -> None:
+    reader = Reader(small.blob)
+    front = reader.header_size + reader.index_size
+    for bit in range(8 * len(small.blob)):
+        damaged = bytearray(small.blob)
+        damaged[bit // 8] ^= 1 << bit % 8
+        # In the front everything is lost, behind it the one tile.
+        assert check(small, bytes(damaged)) == ((False, 0) if bit // 8 < front else (True, 1))
+        if bit % 5 == 0:
+            with pytest.raises(FormatError):
+                volcodec.decode(bytes(damaged), threads=1)
+
+
+def test_every_truncation(small: Clean) -> None:
+    reader = Reader(small.blob)
+    front = reader.header_size + reader.index_size
+    ends = [reader.payload_offset + reader.index.start(t) + reader.index[t].size
+            for t in range(len(small.tiles))]  # fmt: skip
+    for end in range(len(small.blob)):
+        opened, lost = check(small, small.blob[:end])
+        assert opened == (end >= front)
+        if opened:
+            assert lost == sum(e > end for e in ends)
+        with pytest.raises(FormatError):
+            volcodec.decode(small.blob[:end], threads=1)
+
+
+def test_files_of_every_coding_are_tried() -> None:
+    used = {CODINGS[tile[0]] for clean in clean_files() for tile in clean.tiles}
+    kinds = {name.removesuffix("-learned").removesuffix("-classic") for name in used}
+    expected = {name.removesuffix("-learned").removesuffix("-classic") for name in CODINGS}
+    assert kinds >= expected - {"learned", "classic"}
+    assert used & {"learned", "classic"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutations(kind: str) -> None:
+    """In a process of its own: a crash, a hang and memory that is not given back show."""
+    script = Path(__file__).with_name("mutations.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--count", "60", "--seed", "1", "--kinds", kind],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert not found["faults"], "\n".join(found["faults"])
+    assert done.returncode == 0
+    assert sum(found["outcomes"].values()) == 60
+
+
+def stream_of(clean: Clean, tile: int, stream: int, data: bytes) -> bytes:
+    """The file with another stream and its right checksum."""
+    tiles = [(c, f, list(s)) for c, f, s in clean.tiles]
+    tiles[tile][2][stream] = data
+    return repacked(clean, tiles=tiles)
+
+
+def test_every_cut_of_every_stream(small: Clean) -> None:
+    """A stream knows its own end: what is shorter or longer is refused, checksum or not."""
+    for tile, (_, _, streams) in enumerate(small.tiles):
+        for number, stream in enumerate(streams):
+            ends = range(1, len(stream), 1 + len(stream) // 12)
+            for data in (*(stream[:end] for end in ends), stream + b"\0", stream + b"\0\0"):
+                if data == stream or not stream:
+                    continue
+                with pytest.raises(FormatError, match=f"tile {tile}"):
+                    volcodec.decode(stream_of(small, tile, number, data), threads=1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 100, 5000])
+@pytest.mark.parametrize("byte", [0, 1, 3, 8, 127, 255])
+def test_streams_of_one_byte_repeated(small: Clean, size: int, byte: int) -> None:
+    for stream in range(small.header.streams):
+        blob = stream_of(small, 1, stream, bytes([byte]) * size)
+        opened, lost = check_any(small, blob, 1)
+        assert opened
+        assert lost <= 1
+
+
+def check_any(clean: Clean, blob: bytes, touched: int) -> tuple[bool, int]:
+    """Like check, where one tile may decode to anything."""
+    found = volcodec.decode(blob, threads=1, on_damage="fill")
+    lost = 0
+    for tile, box in enumerate(boxes(clean.header.shape, clean.header.tile)):
+        if found[box].tobytes() != clean.values[box].tobytes():
+            assert tile == touched
+            lost += 1
+    return True, lost
+
+
+def test_a_claim_of_a_petabyte(small: Clean) -> None:
+    """Sizes in a header are held against the index before memory is taken."""
+    for shape in ((1 << 17, 1 << 17, 1 << 17), (1 << 40, 1, 1), (1 << 40,) * 3):
+        for tile in ((8, 8, 8), (512, 512, 512), (1, 4096, 4096)):
+            header = replace(small.header, shape=shape, tile=tile)
+            reader = Reader(small.blob)
+            with pytest.raises((FormatError, ValueError)):
+                # The packer refuses what its index does not hold, the reader has to as well.
+                volcodec.decode(_forged(header, small), threads=1)
+            assert reader.header.shape == small.header.shape
+
+
+def _forged(header: object, clean: Clean) -> bytes:
+    from container_cases import parts, seal
+
+    from volcodec.container import pack_header
+
+    _, index, rest = parts(clean.blob)
+    return seal(pack_header(header), index, rest)  # type: ignore[arg-type]
+
+
+def test_one_large_tile_is_capped(small: Clean) -> None:
+    """One line of the index may stand for a large tile: max_bytes says no."""
+    header = replace(
+        small.header, shape=(512, 512, 512), tile=(512, 512, 512), levels=7, scales=4, ndim=3
+    )
+    coding, flags, streams = small.tiles[0]
+    streams = [*streams[:2], *([b""] * 4), b""]
+    for name in ("constant", "learned", "raw", "predicted-learned"):
+        if name not in CODINGS:
+            continue
+        blob = pack(header, [entry(CODINGS.index(name), flags, streams)], streams)
+        with pytest.raises(FormatError, match="max_bytes"):
+            volcodec.decode(blob, max_bytes=1 << 24)
+    assert coding >= 0
+
+
+def entry(coding: int, flags: int, streams: list[bytes]) -> object:
+    from volcodec.container import TileEntry
+
+    return TileEntry.of(coding, flags, streams)
+
+
+def test_newer_versions_are_told_apart(small: Clean) -> None:
+    newer = bytearray(small.blob)
+    newer[7] = 2
+    with pytest.raises(FormatError, match="newer format version"):
+        volcodec.decode(bytes(newer))
+
+
+@pytest.mark.parametrize("blob", [b"", b"\0", b"\x89VC", b"\x89HDF\r\n\x1a\n" * 9, b"a" * 9999])
+def test_what_is_no_file(blob: bytes) -> None:
+    with pytest.raises(FormatError):
+        volcodec.decode(blob)
+    with pytest.raises(FormatError):
+        volcodec.inspect(blob)
+    with pytest.raises(FormatError):
+        volcodec.verify(blob)
