@@ -25,9 +25,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from volumes import blobs, checkerboard, third_nan
+from model_cases import tiny_model
+from volumes import blobs, checkerboard, third_nan, waves
 
 import volcodec
+from volcodec import models
 from volcodec.container import CODINGS, DOMAINS, DTYPES, Header, Reader, TileEntry, pack
 from volcodec.tiles import boxes
 
@@ -73,12 +75,15 @@ def clean_files() -> tuple[Clean, ...]:
         "half": (smooth.astype(np.float16), {"lossless": True}),
         "board": (checkerboard(), {"lossless": True}),
         "flat": (np.full((9, 9, 9), 3, np.uint32), {"lossless": True}),
+        "waves": (waves((9, 17, 18)), {"psnr": 20.0, "tile": 18}),
         "slice": (smooth[:, :, 0].astype(">f4"), {"rel_error": 1e-3}),
     }
     files = [
-        Clean.of(name, volcodec.encode(v, tile=8, threads=1, **o)) for name, (v, o) in volumes.items()
+        Clean.of(name, volcodec.encode(v, threads=1, **{"tile": 8, **o}))
+        for name, (v, o) in volumes.items()
     ]
-    embedded = volcodec.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
+    own = volcodec.Codec(models.read(tiny_model(), "tiny"))
+    embedded = own.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
     return (*files, Clean.of("embedded", embedded))
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,22 +14,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from container_cases import parts, seal
 from mutations import KINDS, Clean, clean_files, repacked
 from volumes import blobs
 
 import volcodec
-from volcodec.container import CODINGS, Reader, pack
+from volcodec.container import CODINGS, Reader, TileEntry, pack, pack_header
 from volcodec.errors import FormatError
 from volcodec.tiles import boxes
+
+Shape = tuple[int, int, int]
 
 
 @pytest.fixture(scope="module")
 def small(codec: volcodec.Codec) -> Clean:
     """About a kilobyte in four tiles."""
-    volume = blobs((9, 12, 14), "small").astype(np.float32)
+    volume = blobs((8, 12, 14), "small").astype(np.float32)
     volume[0, 0, :3] = np.nan
     clean = Clean.of("small", codec.encode(volume, rel_error=2e-2, tile=8, support="exact"))
-    assert 600 < len(clean.blob) < 1400
+    assert 500 < len(clean.blob) < 1000
     assert len(clean.tiles) >= 4
     return clean
 
@@ -94,7 +98,7 @@ def test_mutations(kind: str) -> None:
     """In a process of its own: a crash, a hang and memory that is not given back show."""
     script = Path(__file__).with_name("mutations.py")
     done = subprocess.run(
-        [sys.executable, str(script), "--count", "60", "--seed", "1", "--kinds", kind],
+        [sys.executable, str(script), "--count", "40", "--seed", "1", "--kinds", kind],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -102,7 +106,7 @@ def test_mutations(kind: str) -> None:
     found = json.loads(done.stdout)
     assert not found["faults"], "\n".join(found["faults"])
     assert done.returncode == 0
-    assert sum(found["outcomes"].values()) == 60
+    assert sum(found["outcomes"].values()) == 40
 
 
 def stream_of(clean: Clean, tile: int, stream: int, data: bytes) -> bytes:
@@ -113,15 +117,27 @@ def stream_of(clean: Clean, tile: int, stream: int, data: bytes) -> bytes:
 
 
 def test_every_cut_of_every_stream(small: Clean) -> None:
-    """A stream knows its own end: what is shorter or longer is refused, checksum or not."""
+    """Scales and corrections know their own end, checksum or not; a shorter mask is another."""
     for tile, (_, _, streams) in enumerate(small.tiles):
         for number, stream in enumerate(streams):
+            if not stream:
+                continue
             ends = range(1, len(stream), 1 + len(stream) // 12)
             for data in (*(stream[:end] for end in ends), stream + b"\0", stream + b"\0\0"):
-                if data == stream or not stream:
+                blob = stream_of(small, tile, number, data)
+                if number < 2:
+                    only_one(small, blob, tile)
                     continue
                 with pytest.raises(FormatError, match=f"tile {tile}"):
-                    volcodec.decode(stream_of(small, tile, number, data), threads=1)
+                    volcodec.decode(blob, threads=1)
+
+
+def only_one(clean: Clean, blob: bytes, touched: int) -> None:
+    """The other tiles are right, whatever became of this one."""
+    found = volcodec.decode(blob, threads=1, on_damage="fill")
+    for tile, box in enumerate(boxes(clean.header.shape, clean.header.tile)):
+        if tile != touched:
+            assert found[box].tobytes() == clean.values[box].tobytes()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 100, 5000])
@@ -129,63 +145,35 @@ def test_every_cut_of_every_stream(small: Clean) -> None:
 def test_streams_of_one_byte_repeated(small: Clean, size: int, byte: int) -> None:
     for stream in range(small.header.streams):
         blob = stream_of(small, 1, stream, bytes([byte]) * size)
-        opened, lost = check_any(small, blob, 1)
-        assert opened
-        assert lost <= 1
+        only_one(small, blob, 1)
 
 
-def check_any(clean: Clean, blob: bytes, touched: int) -> tuple[bool, int]:
-    """Like check, where one tile may decode to anything."""
-    found = volcodec.decode(blob, threads=1, on_damage="fill")
-    lost = 0
-    for tile, box in enumerate(boxes(clean.header.shape, clean.header.tile)):
-        if found[box].tobytes() != clean.values[box].tobytes():
-            assert tile == touched
-            lost += 1
-    return True, lost
-
-
-def test_a_claim_of_a_petabyte(small: Clean) -> None:
+@pytest.mark.parametrize("shape", [(1 << 17,) * 3, (1 << 40, 1, 1), (1 << 40,) * 3, (1, 1, 1 << 40)])
+@pytest.mark.parametrize("tile", [(8, 8, 8), (512, 512, 512), (1, 4096, 4096)])
+def test_claims_of_a_petabyte(small: Clean, shape: Shape, tile: Shape) -> None:
     """Sizes in a header are held against the index before memory is taken."""
-    for shape in ((1 << 17, 1 << 17, 1 << 17), (1 << 40, 1, 1), (1 << 40,) * 3):
-        for tile in ((8, 8, 8), (512, 512, 512), (1, 4096, 4096)):
-            header = replace(small.header, shape=shape, tile=tile)
-            reader = Reader(small.blob)
-            with pytest.raises((FormatError, ValueError)):
-                # The packer refuses what its index does not hold, the reader has to as well.
-                volcodec.decode(_forged(header, small), threads=1)
-            assert reader.header.shape == small.header.shape
+    header = replace(small.header, shape=shape, tile=tile)
+    _, index, rest = parts(small.blob)
+    blob = seal(pack_header(header), index, rest)
+    for read in (volcodec.decode, volcodec.inspect, volcodec.verify):
+        with pytest.raises(FormatError):
+            read(blob)
 
 
-def _forged(header: object, clean: Clean) -> bytes:
-    from container_cases import parts, seal
-
-    from volcodec.container import pack_header
-
-    _, index, rest = parts(clean.blob)
-    return seal(pack_header(header), index, rest)  # type: ignore[arg-type]
-
-
-def test_one_large_tile_is_capped(small: Clean) -> None:
+@pytest.mark.parametrize("coding", CODINGS)
+def test_one_large_tile_is_capped(small: Clean, coding: str) -> None:
     """One line of the index may stand for a large tile: max_bytes says no."""
-    header = replace(
-        small.header, shape=(512, 512, 512), tile=(512, 512, 512), levels=7, scales=4, ndim=3
-    )
-    coding, flags, streams = small.tiles[0]
-    streams = [*streams[:2], *([b""] * 4), b""]
-    for name in ("constant", "learned", "raw", "predicted-learned"):
-        if name not in CODINGS:
-            continue
-        blob = pack(header, [entry(CODINGS.index(name), flags, streams)], streams)
+    shape = (512, 512, 512)
+    header = replace(small.header, shape=shape, tile=shape, levels=7, scales=4)
+    streams = [b""] * 7
+    blob = pack(header, [TileEntry.of(CODINGS.index(coding), 0, streams)], streams)
+    tracemalloc.start()
+    try:
         with pytest.raises(FormatError, match="max_bytes"):
             volcodec.decode(blob, max_bytes=1 << 24)
-    assert coding >= 0
-
-
-def entry(coding: int, flags: int, streams: list[bytes]) -> object:
-    from volcodec.container import TileEntry
-
-    return TileEntry.of(coding, flags, streams)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_newer_versions_are_told_apart(small: Clean) -> None:

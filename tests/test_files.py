@@ -133,7 +133,7 @@ def test_series(tmp_path: Path, volume: np.ndarray) -> None:
 def test_attributes_and_names_come_through(tmp_path: Path, volume: np.ndarray) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file["g/density"] = volume
-        file["g/density"].attrs.update({"spacing": np.float32([1, 0.5, 0.5]), "unit": "kg/m³"})
+        file["g/density"].attrs.update({"spacing": np.array([1, 0.5, 0.5], "f4"), "unit": "kg/m³"})
     volcodec.compress(tmp_path / "in.h5", tmp_path / "out.vc", **OPTIONS)
     volcodec.decompress(tmp_path / "out.vc", tmp_path / "out.h5")
     volcodec.decompress(tmp_path / "out.vc", tmp_path / "renamed.hdf5", dataset="rho")

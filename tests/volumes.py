@@ -89,6 +89,12 @@ def impulse() -> np.ndarray:
     return volume
 
 
+def waves(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Waves of some three voxels, unlike anything that a model has seen."""
+    z, y, x = np.indices(shape)
+    return (np.sin(2.3 * x) + np.cos(2.7 * y) * np.sin(1.9 * z)).astype(np.float32)
+
+
 def lattice() -> np.ndarray:
     """Eight-bit data rescaled: floats on a lattice."""
     levels = np.rint(200 * blobs(SHAPE, "lattice")).astype(np.float32)
@@ -143,6 +149,7 @@ CASES: dict[str, Callable[[], np.ndarray]] = {
     "noise_bits": lambda: random_of("bits").integers(0, 1 << 32, SHAPE, np.uint32).view("f4"),
     "checkerboard": checkerboard,
     "lattice": lattice,
+    "waves": waves,
     **{f"dtype_{name}": partial(of_dtype, name) for name in DTYPES},
     "swapped_float32": lambda: of_dtype("float32").astype(">f4"),
     "swapped_uint16": lambda: of_dtype("uint16").astype(">u2"),

@@ -216,6 +216,8 @@ def decode(
         except (MemoryError, ValueError):
             raise FormatError(f"the volume takes {size} bytes, more than there is memory") from None
     else:
+        if not isinstance(out, np.ndarray) or not out.flags.writeable:
+            raise InputError("out must be a numpy array that can be written to")
         if out.shape != shape or out.dtype != decoder.dtype:
             raise InputError(f"out must be {decoder.dtype} {shape}, not {out.dtype} {out.shape}")
         result = out

@@ -178,6 +178,8 @@ def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outc
     low: tuple[float, float] | None = None  # log step that is too coarse, its PSNR
     high: tuple[float, float] | None = None  # fine enough
     best: Outcome | None = None
+    before: tuple[float, float] | None = None
+    slope = usual = math.log(10) / 20
     aim = psnr + PSNR_WINDOW / 3
     x = math.log(spread) - (aim - 10.8) / 20 * math.log(10)
     top, bottom = min(math.log(spread) + 3, _LARGEST), math.log(max(finest, 5e-324))
@@ -196,22 +198,31 @@ def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outc
             high = (x, out.psnr)
             if x >= top:
                 return out
-        x = _next(low, high, aim, x, out.psnr, math.log(10) / 20)
+        if before is not None and abs(out.psnr - before[1]) > 0.05 and math.isfinite(before[1]):
+            # the slope between the last two tries, unless it is absurd
+            found = (x - before[0]) / (before[1] - out.psnr)
+            slope = min(max(found, 0.3 * usual), 6 * usual)
+        before = (x, out.psnr)
+        x = _next(low, high, aim, x, out.psnr, slope)
         if low and high and abs(low[0] - high[0]) < 1e-9:
             break
     return best
 
 
 def _next(
-    low: tuple[float, float] | None, high: tuple[float, float] | None, aim: float, x: float,
-    value: float, slope: float,
-) -> float:  # fmt: skip
-    """The next log step: along the usual slope, or between two that enclose the aim."""
+    low: tuple[float, float] | None,
+    high: tuple[float, float] | None,
+    aim: float,
+    x: float,
+    value: float,
+    slope: float,
+) -> float:
+    """The next log step: along the slope, or between two that enclose the aim."""
     if low is None or high is None:
         if not math.isfinite(value):
             return x + 1.5
         move = (value - aim) * slope
-        return x + math.copysign(max(abs(move) * 1.1, 0.01), move)
+        return x + math.copysign(max(abs(move), 0.01), move)
     if not math.isfinite(high[1]):
         return (low[0] + high[0]) / 2
     share = (aim - low[1]) / (high[1] - low[1])
