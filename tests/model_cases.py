@@ -41,9 +41,10 @@ def tiny_model() -> bytes:
     """A valid model of a few kilobytes: the first rows of the shipped one's layers and tables."""
     tensors, card, meta = shipped()
     for bank in models.BANKS:
-        for key, cut in {
+        cuts: dict[str, Any] = {
             "w1": np.s_[:, :2], "b1": np.s_[:, :, :2], "w2": np.s_[:, :2, :2], "b2": np.s_[:, :2],
             "w3": np.s_[:, :2], "freq": np.s_[:6],
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for key, cut in cuts.items():
             tensors[f"{bank}.{key}"] = tensors[f"{bank}.{key}"][cut]
     return model_file(tensors, {**card, "trained_on": "nothing: cut from another"}, meta)

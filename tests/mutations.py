@@ -15,8 +15,8 @@ import json
 import resource
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -238,7 +238,7 @@ def wrong(clean: Clean, blob: bytes, touched: set[int] | None) -> tuple[str, str
         if isinstance(error, volcodec.InputError):
             return told, "" if "levels" in str(error) else str(error)
         return told, "" if touched is None else f"{told}: {error}"
-    except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
+    except Exception as error:  # whatever is raised is what is looked for
         return type(error).__name__, "".join(traceback.format_exception(error)[-3:])
     info = volcodec.inspect(blob)
     frames = (info.frames,) if info.frames > 1 else ()

@@ -43,7 +43,7 @@ def _same_kind(a: np.ndarray, b: np.ndarray) -> list[str]:
 
 
 def _specials(a: np.ndarray, b: np.ndarray) -> list[str]:
-    kinds = {"NaN": np.isnan, "+Inf": np.isposinf, "-Inf": np.isneginf}
+    kinds: dict[str, Any] = {"NaN": np.isnan, "+Inf": np.isposinf, "-Inf": np.isneginf}
     return [
         f"{name} moved at {int((kind(a) != kind(b)).sum())} voxels"
         for name, kind in kinds.items()
@@ -82,7 +82,7 @@ def faults(
     ((kind, value),) = target.items()
     peak = span(original)
     largest = float(errors(original, decoded).max(initial=0.0))
-    if kind == "lossless" or (peak == 0 or np.isinf(peak)) and kind not in ("ratio", "bits"):
+    if kind == "lossless" or ((peak == 0 or np.isinf(peak)) and kind not in ("ratio", "bits")):
         out += _bits(original, decoded)
     elif kind in ("max_error", "rel_error"):
         bound = value if kind == "max_error" else value * peak

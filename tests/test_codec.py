@@ -111,9 +111,7 @@ def test_efforts_keep_the_bound(codec: volcodec.Codec, effort: int) -> None:
 def test_progress_is_told(codec: volcodec.Codec, tiled: Tiled) -> None:
     volume, blob = tiled
     told: list[tuple[int, int, str]] = []
-    again = codec.encode(
-        volume, rel_error=1e-3, tile=16, progress=lambda *step: told.append(step)
-    )
+    again = codec.encode(volume, rel_error=1e-3, tile=16, progress=lambda *step: told.append(step))
     assert again == blob
     for stage in dict.fromkeys(step[2] for step in told):
         steps = [step for step in told if step[2] == stage]

@@ -148,7 +148,9 @@ def test_streams_of_one_byte_repeated(small: Clean, size: int, byte: int) -> Non
         only_one(small, blob, 1)
 
 
-@pytest.mark.parametrize("shape", [(1 << 17,) * 3, (1 << 40, 1, 1), (1 << 40,) * 3, (1, 1, 1 << 40)])
+@pytest.mark.parametrize(
+    "shape", [(1 << 17,) * 3, (1 << 40, 1, 1), (1 << 40,) * 3, (1, 1, 1 << 40)]
+)
 @pytest.mark.parametrize("tile", [(8, 8, 8), (512, 512, 512), (1, 4096, 4096)])
 def test_claims_of_a_petabyte(small: Clean, shape: Shape, tile: Shape) -> None:
     """Sizes in a header are held against the index before memory is taken."""

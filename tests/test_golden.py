@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden.make import CASES, expected_of
+from golden_cases import CASES, expected_of
 
 import volcodec
 from volcodec.container import CODINGS, DOMAINS, DTYPES, TARGETS, Reader

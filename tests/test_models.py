@@ -150,7 +150,7 @@ def test_where_a_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("VOLCODEC_MODELS", str(tmp_path))
     assert np.array_equal(volcodec.decode(blob), decoded)
     assert volcodec.Codec("other").encode(volume) == blob
-    assert [m.name for m in models.available()][0] == "other"
+    assert next(m.name for m in models.available()) == "other"
     path.rename(tmp_path / "renamed.safetensors")  # the identity counts, not the name
     assert np.array_equal(volcodec.decode(blob), decoded)
 

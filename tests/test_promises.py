@@ -31,12 +31,12 @@ LABELS = [f"{next(iter(t))}-{next(iter(t.values()))}-{s}" for t, s in RUNS]
 def encode(codec: volcodec.Codec, volume: np.ndarray, **options: Any) -> bytes | None:
     """The file; None where a size budget can't be had, which has to be said with a figure."""
     try:
-        blob = codec.encode(volume, **options)
+        return codec.encode(volume, **options)
     except volcodec.InputError as error:
-        assert any(kind in options for kind in BUDGETS), error
-        assert "can't be had" in str(error)
-        return None
-    return blob
+        told = str(error)
+    assert any(kind in options for kind in BUDGETS), told
+    assert "can't be had" in told
+    return None
 
 
 @pytest.mark.parametrize(("target", "support"), RUNS, ids=LABELS)
@@ -140,8 +140,8 @@ def test_support_modes(codec: volcodec.Codec) -> None:
 
 
 def test_auto_keeps_what_is_cheap_and_leaves_what_is_dear(codec: volcodec.Codec) -> None:
-    axes = np.ogrid[-1:1:40j, -1:1:40j, -1:1:40j]
-    ball = sum(a * a for a in axes) < 0.6
+    z, y, x = np.ogrid[-1:1:40j, -1:1:40j, -1:1:40j]
+    ball: np.ndarray = z * z + y * y + x * x < 0.6
     texture = 1 + blobs(ball.shape, "texture", zeros=False)
     cheap = np.where(ball, texture, 0).astype(np.float32)
     assert volcodec.inspect(codec.encode(cheap, rel_error=1e-3)).support == "exact"
@@ -225,7 +225,7 @@ def volumes(draw: st.DrawFn) -> np.ndarray:
     elements = None
     if dtype.kind == "f":
         special = st.sampled_from((np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0))
-        width = 8 * dtype.itemsize
+        width: Any = 8 * dtype.itemsize
         elements = st.one_of(st.floats(width=width), special, st.floats(0, 1, width=width))
     volume = draw(hnp.arrays(dtype, shape, elements=elements))
     return volume[tuple(slice(None, None, draw(st.sampled_from((1, 1, -1, 2)))) for _ in shape)]

@@ -85,9 +85,7 @@ int32s = st.one_of(
     st.integers(0, 5),
     st.lists(st.integers(0, 200), max_size=8),
 )
-def test_round_trip(
-    pairs: list[tuple[int, int]], lanes: int, seed: int, cuts: list[int]
-) -> None:
+def test_round_trip(pairs: list[tuple[int, int]], lanes: int, seed: int, cuts: list[int]) -> None:
     symbols = np.array([p[0] for p in pairs], np.int64).astype(np.int32)
     keys = np.array([p[1] for p in pairs], np.uint8)
     ends = np.array(sorted([min(c, symbols.size) for c in cuts] + [symbols.size]), np.int64)
@@ -197,5 +195,5 @@ def test_bad_tables_are_refused(what: str) -> None:
         freq = np.repeat(freq, 40, axis=0)
     else:
         freq = freq[:0]
-    with pytest.raises(ValueError, match="tables must be|must be positive"):
+    with pytest.raises(ValueError, match=r"tables must be|must be positive"):
         Tables(freq)

@@ -25,10 +25,10 @@ from .tiles import (
     preview_levels,
     whole_number,
 )
+from .transform.pyramid import MAX_LEVELS
 from .values import Mapping
 
 Progress = Callable[[int, int, str], None]
-MAX_PREVIEW = 15
 
 
 def frame_settings(header: Header) -> Frame:
@@ -37,6 +37,15 @@ def frame_settings(header: Header) -> Frame:
     mapping = Mapping(
         dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step
     )
+    whole = header.lattice_step.is_integer() and header.lattice_step < 1 << 31
+    if header.domain != "real" and not whole:
+        raise FormatError("the header's lattice step is not an integer below 2**31")
+    largest = max(header.step, header.lattice_step) * max(header.pitch, 1.0) * 2.0**33
+    if not math.isfinite(largest + abs(header.lattice_origin)):
+        raise FormatError("the header's steps lead beyond the range of float64")
+    with np.errstate(all="ignore"):
+        if float(np.float64(header.background).astype(dtype)) != header.background:
+            raise FormatError(f"the header's background is not a value of {dtype}")
     exact = header.support == "exact" and header.nudge != 0
     return Frame(
         mapping, header.levels, exact=exact, background=header.background, nudge=header.nudge
@@ -53,7 +62,7 @@ class VolumeDecoder:
         self._given = model
         self._coder: TileDecoder | None = None
         h = self.header
-        if h.levels > 12 or h.scales != max(1, min(h.levels, 4)):
+        if h.levels > MAX_LEVELS or h.scales != max(1, min(h.levels, 4)):
             raise FormatError("the header names levels or scales that this version does not know")
         self.dtype = np.dtype(h.dtype)
         if h.swapped:

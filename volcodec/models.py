@@ -79,6 +79,8 @@ def read(data: bytes, name: str) -> Model:
         if meta.get("format") != "volcodec-pyramid-1":
             raise ValueError(f"its format is {meta.get('format')!r}")
         banks = {b: _bank(tensors, b, card["shifts"]) for b in BANKS}
+        if tensors["gains"].dtype != np.int32:
+            raise ValueError("gains must be int32")
         gains = tensors["gains"].astype(np.int64)
         if gains.shape != (2, MAX_LEVELS) or (gains <= 0).any() or (gains >= 1 << 24).any():
             raise ValueError("gains are out of range")
@@ -119,10 +121,15 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
         raise ValueError("shifts must be three integers from 0 to 20")
     f = [np.ascontiguousarray(a.astype(np.float32)) for a in (w1, b1, w2, b2, w3, b3)]
     scales = np.array([2.0**-s for s in shifts], np.float32)
-    tables = Tables(get("freq", (None, None)))
+    freq = get("freq", (None, None))
+    if freq.dtype != np.uint16:
+        raise ValueError(f"{bank}.freq must be uint16")
+    tables = Tables(freq)
     coefs = get("lifting", (None,)).astype(np.int64)
     if not 1 <= coefs.size <= 8 or (np.abs(coefs) >= 4 << SHIFT).any():
         raise ValueError("lifting coefficients are out of range")
+    if not 2**-6 <= abs(Pyramid(coefs).dc_gain()) <= 2**6:
+        raise ValueError("the lifting loses or swells constants")
     zero = np.zeros((nets, kinds), np.uint8)
     x = np.zeros((contexts.FEATURES, 1), np.uint8)
     for n in range(nets):

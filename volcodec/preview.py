@@ -11,21 +11,13 @@ from .transform.pyramid import SHIFT, Pyramid
 from .values import from_ordered
 
 
-def dc_gain(pyramid: Pyramid) -> float:
-    """What one level makes of a constant, per axis: the low band over the value."""
-    even, odd = 1.0, 1.0
-    for s, c in enumerate(pyramid.coefs / (1 << SHIFT)):
-        if s % 2 == 0:
-            odd += 2 * c * even
-        else:
-            even += 2 * c * odd
-    return even
-
-
 def scale(pyramid: Pyramid, shape: Shape, level: int) -> float:
     """What ``level`` levels make of a constant tile of ``shape``."""
-    splits = sum(min(level, max(n - 1, 0).bit_length()) for n in shape)
-    return float(dc_gain(pyramid) ** splits)
+    gain, one = 1.0, pyramid.dc_gain()
+    for n in shape:
+        for _ in range(min(level, max(n - 1, 0).bit_length())):
+            gain *= one
+    return gain
 
 
 def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
@@ -45,7 +37,7 @@ def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
                 else:
                     padded = np.concatenate([odd[:1], odd, odd[-1:]])
                     even += c * (padded[: len(even)] + padded[1 : len(even) + 1])
-            x = even / dc_gain(pyramid)
+            x = even / pyramid.dc_gain()
         x = np.moveaxis(x, 0, axis)
     return x
 

@@ -226,6 +226,7 @@ class ScaleCoder:
                             *self._network(), q,
                         )  # fmt: skip
                         state.close_band(band, size)
+                        reader.check_room()
                     layers.put(band, q, s)
                     if band == 0:
                         low = layers.low

@@ -53,6 +53,8 @@ class TileDecoder:
         """The values of a tile; FormatError where its streams are not valid."""
         m = f.mapping
         specials, mask, *scales, fix = streams
+        if specials and m.dtype.kind != "f":
+            raise FormatError("a tile of integers claims NaN or infinities")
         classes = support.decode_specials(specials, shape) if specials else None
         masked = support.decode_mask(mask, shape) if mask else None
         outliers = correction.decode(fix, shape)
@@ -87,6 +89,8 @@ class TileDecoder:
         if name not in self.coders:
             raise FormatError("a tile is coded with a model, but the file names none")
         unit, step = m.units(name)
+        if m.domain == "bits" and m.dtype.kind != "f":
+            raise FormatError("a tile of integers claims the bits of floats")
         if unit <= 0 and m.domain != "bits":
             raise FormatError("a tile is coded in a way for which the header gives no step")
         classical = coding in CLASSICAL

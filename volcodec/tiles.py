@@ -16,6 +16,7 @@ Shape = tuple[int, int, int]
 
 DEFAULT_TILE = 128
 MAX_TILE = 1024
+MAX_TILE_VOXELS = 1 << 25
 
 
 class Source(Protocol):
@@ -52,8 +53,10 @@ def tile_shape(shape: Shape, tile: int | None) -> Shape:
         if not 1 <= tile <= MAX_TILE:
             raise InputError(f"a tile has from 1 to {MAX_TILE} voxels an axis, not {tile}")
         z, y, x = (min(n, tile) for n in shape)
-        if z * y * x > 1 << 27:
-            raise InputError(f"a tile of {z} x {y} x {x} is too large: at most 512 x 512 x 512")
+        if z * y * x > MAX_TILE_VOXELS:
+            raise InputError(
+                f"a tile of {z} x {y} x {x} voxels is too large: at most {MAX_TILE_VOXELS}"
+            )
         return z, y, x
     out = []
     for n in shape:

@@ -171,7 +171,8 @@ class StreamReader:
         try:
             flags, self.skip = data[0], data[1]
             at = 2
-            if flags & ~(_LANES_LOG2 | _MAPPED) or flags & _LANES_LOG2 > 5:
+            allowed = _LANES_LOG2 | (0 if classical else _MAPPED)
+            if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
             if lossy:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
@@ -204,6 +205,11 @@ class StreamReader:
         self.states = np.zeros(rans.MAX_LANES, np.int64)
         self.states[: self.lanes] = states
         self.words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at).astype(np.uint16)
+
+    def check_room(self) -> None:
+        """FormatError where more words were asked for than there are."""
+        if self.words is not None and self.position > self.words.size:
+            raise FormatError("a scale ends early")
 
     def check(self) -> None:
         """FormatError unless exactly all words were read and the states are back at the start."""

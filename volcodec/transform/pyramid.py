@@ -187,6 +187,16 @@ class Pyramid:
             x = level
         return x
 
+    def dc_gain(self) -> float:
+        """What one level makes of a constant, per axis: the low band over the value."""
+        even, odd = 1.0, 1.0
+        for s, c in enumerate(self.coefs / (1 << SHIFT)):
+            if s % 2 == 0:
+                odd += 2 * float(c) * even
+            else:
+                even += 2 * float(c) * odd
+        return even
+
     def gains(self, levels: int) -> tuple[list[float], list[float]]:
         """L2 norms of the 1-D synthesis functions: of the low band and the high band per level."""
         n = 1 << (levels + 5)
