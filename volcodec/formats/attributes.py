@@ -84,7 +84,12 @@ def _unpack(value: dict[str, Any]) -> Any:
             raise ValueError("not all of its values are text")
         return np.array(flat, object).reshape(shape) if shape else flat[0]
     numbers = [float(number) if isinstance(number, str) else number for number in flat]
-    array = np.array(numbers, _named(name)).reshape(shape)
+    dtype = _named(name)
+    if dtype.kind in "iu" and numbers:  # NumPy 1 would wrap them
+        limits = np.iinfo(dtype)
+        if not limits.min <= min(numbers) <= max(numbers) <= limits.max:
+            raise ValueError("its values do not fit its dtype")
+    array = np.array(numbers, dtype).reshape(shape)
     return array if shape else array[()]
 
 
