@@ -40,9 +40,6 @@ def frame_settings(header: Header) -> Frame:
     whole = header.lattice_step.is_integer() and header.lattice_step < 1 << 31
     if header.domain != "real" and not whole:
         raise FormatError("the header's lattice step is not an integer below 2**31")
-    largest = max(header.step, header.lattice_step) * max(header.pitch, 1.0) * 2.0**33
-    if not math.isfinite(largest + abs(header.lattice_origin)):
-        raise FormatError("the header's steps lead beyond the range of float64")
     with np.errstate(all="ignore"):
         if float(np.float64(header.background).astype(dtype)) != header.background:
             raise FormatError(f"the header's background is not a value of {dtype}")

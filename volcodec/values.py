@@ -119,7 +119,11 @@ def _to_values(
         if snap:
             y = y * pitch
         v = origin + y
-        out[i] = min(max(v, low), high)
+        if v > high:
+            v = high
+        elif not v >= low:  # not a number either: only hostile steps lead there
+            v = low
+        out[i] = v
 
 
 def to_ordered(values: np.ndarray) -> np.ndarray:
