@@ -59,7 +59,7 @@ def within(random: np.random.Generator, shape: tuple[int, ...], room: int) -> np
 
 @settings(max_examples=80)
 @given(
-    st.integers(0, 1 << 32), st.integers(1, 200), st.integers(8, FEATURES),
+    st.integers(0, 1 << 32), st.integers(1, 200), st.integers(contexts.FIXED, FEATURES),
     st.sampled_from([(2, 2), (4, 6), (16, 16), (32, 2)]), st.integers(0, 255),
 )  # fmt: skip
 def test_exact_to_the_last_bit_of_24(
@@ -102,7 +102,7 @@ def test_shipped_networks_are_exact(bank: str) -> None:
 
 
 def features_in_python(
-    mag: np.ndarray, parent: np.ndarray | None, band: int, before: list[int],
+    mag: np.ndarray, parent: np.ndarray | None, hints: np.ndarray, band: int, before: list[int],
     shape: tuple[int, int, int], offset: tuple[int, int, int],
 ) -> list[list[int]]:  # fmt: skip
     """A row of features for each position, sums written out."""
@@ -128,6 +128,7 @@ def features_in_python(
             log(at(m, z, y - 1, x) + at(m, z, y + 1, x)),
             log(at(m, z - 1, y, x) + at(m, z + 1, y, x)),
             log(around(m, p, 2)), log(around(m, p, 3)), 0, 0, 0,
+            log(int(hints[(0, *p)])), log(int(hints[(1, *p)])),
         ]  # fmt: skip
         if parent is not None:
             # A voxel covers half a parent; the three nearest others lie on its side of it.
@@ -161,15 +162,18 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
     if with_parent:
         parent.mag[5, 1:3, 1:4, 1:4] = above
         parent.close_band(5, (2, 3, 3))
+    hints = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape)).astype(np.uint16)
     for offset in contexts.CLASSES:
         out = np.full((FEATURES, 60), 99, np.uint8)
         where = np.zeros(60, np.int32)
         count = contexts.features(
-            state.mag, state.faces, parent.mag, parent.faces, 5, np.array(order, np.int64),
-            shape, offset, LOG, out, where,
+            state.mag, state.faces, parent.mag, parent.faces, hints, 5,
+            np.array(order, np.int64), shape, offset, LOG, out, where,
         )  # fmt: skip
-        rows = features_in_python(mags, above if with_parent else None, 5, order, shape, offset)
+        rows = features_in_python(
+            mags, above if with_parent else None, hints, 5, order, shape, offset
+        )
         told = [i for i, row in enumerate(rows) if any(row)]
         assert list(where[:count]) == told
-        used = 8 + 2 * len(order)
+        used = contexts.FIXED + 2 * len(order)
         assert [list(map(int, out[:used, j])) for j in range(count)] == [rows[i] for i in told]

@@ -20,10 +20,12 @@ from volumes import blobs
 
 import volcodec
 from volcodec.container import CODINGS, Reader, TileEntry, pack, pack_header
+from volcodec.container.header import MAX_TILE_VOXELS
 from volcodec.errors import FormatError
 from volcodec.tiles import boxes
 
 Shape = tuple[int, int, int]
+LARGEST: Shape = (256, 256, MAX_TILE_VOXELS >> 16)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,7 @@ def test_streams_of_one_byte_repeated(small: Clean, size: int, byte: int) -> Non
 @pytest.mark.parametrize(
     "shape", [(1 << 17,) * 3, (1 << 40, 1, 1), (1 << 40,) * 3, (1, 1, 1 << 40)]
 )
-@pytest.mark.parametrize("tile", [(8, 8, 8), (512, 512, 512), (1, 4096, 4096)])
+@pytest.mark.parametrize("tile", [(8, 8, 8), LARGEST, (1, 4096, 4096)])
 def test_claims_of_a_petabyte(small: Clean, shape: Shape, tile: Shape) -> None:
     """Sizes in a header are held against the index before memory is taken."""
     header = replace(small.header, shape=shape, tile=tile)
@@ -165,8 +167,7 @@ def test_claims_of_a_petabyte(small: Clean, shape: Shape, tile: Shape) -> None:
 @pytest.mark.parametrize("coding", CODINGS)
 def test_one_large_tile_is_capped(small: Clean, coding: str) -> None:
     """One line of the index may stand for a large tile: max_bytes says no."""
-    shape = (512, 512, 512)
-    header = replace(small.header, shape=shape, tile=shape, levels=7, scales=4)
+    header = replace(small.header, shape=LARGEST, tile=LARGEST, levels=7, scales=4)
     streams = [b""] * 7
     blob = pack(header, [TileEntry.of(CODINGS.index(coding), 0, streams)], streams)
     tracemalloc.start()
