@@ -128,7 +128,7 @@ def features_in_python(
             log(at(m, z, y - 1, x) + at(m, z, y + 1, x)),
             log(at(m, z - 1, y, x) + at(m, z + 1, y, x)),
             log(around(m, p, 2)), log(around(m, p, 3)), 0, 0, 0,
-            log(int(hints[(0, *p)])), log(int(hints[(1, *p)])),
+            log(int(hints[0][p])), log(int(hints[1][p])),
         ]  # fmt: skip
         if parent is not None:
             # A voxel covers half a parent; the three nearest others lie on its side of it.

@@ -1,4 +1,4 @@
-"""A tile's scales, by each bank of a model: what is decoded is what the encoder said it would be."""
+"""The scales of a tile, by each bank of a model: the decoder gives what the encoder says."""
 
 from __future__ import annotations
 

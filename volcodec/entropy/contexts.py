@@ -25,7 +25,7 @@ LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
 ACTIVATION = 255
 EXACT = 1 << 24
 _CLIP = 4095  # magnitudes and sums are clipped here
-_BLOCK = 64
+_BLOCK = 128
 
 # floor(16 * log2(1 + s)): computed once with exact integers, (1 + s)**16 against powers of two
 LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(_CLIP + 1)], dtype=np.uint8)
