@@ -54,9 +54,13 @@ def run(*args: Any, code: str = MAIN, **options: Any) -> subprocess.CompletedPro
     return subprocess.run(command, text=True, check=False, **options)
 
 
+# what a shell starts in the background ignores Ctrl-C, and so do its children
+HEEDS_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def start(*args: Any, code: str = MAIN) -> subprocess.Popen[str]:
     """The same without waiting for its end."""
-    command = [sys.executable, "-c", code, *map(str, args)]
+    command = [sys.executable, "-c", f"{HEEDS_INTERRUPTS}\n{code}", *map(str, args)]
     return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment())
 
 

@@ -53,7 +53,7 @@ PLAIN = Header(
     value_range=254.3,
     step=0.31,
     model_name="density",
-    model_sha256=bytes(range(32)),
+    model_sha256=bytes(range(16)),
 )
 
 # Two frames of 2 x 1 x 2 tiles, attributes, an embedded model: something of everything.

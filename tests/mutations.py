@@ -216,7 +216,7 @@ def embedded_models(clean: Clean, random: np.random.Generator) -> Made:
         model = model[: int(random.integers(0, len(model)))]
     if not model:
         return clean.blob, set()
-    header = replace(clean.header, model_sha256=hashlib.sha256(model).digest())
+    header = replace(clean.header, model_sha256=hashlib.sha256(model).digest()[:16])
     return repacked(clean, header=header, model=bytes(model)), None
 
 

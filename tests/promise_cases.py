@@ -108,9 +108,12 @@ def _psnr_faults(
     if psnr <= value + PSNR_WINDOW or a.size < STEERABLE:
         return []
     if np.isinf(psnr):
-        # Nothing may be lost only where that is not dearer than a bound that implies the PSNR.
+        # Losing nothing is fine only where it is not dearer than a bound that implies the PSNR.
         other = codec.encode(a, rel_error=10 ** (-value / 20), support=support)
-        return [] if len(blob) <= 1.05 * len(other) + 64 else ["lossless, though dearer than lossy"]
+        dearer = len(blob) > 1.05 * len(other) + 64
+        if dearer and not np.isinf(psnr_of(a, codec.decode(other))):
+            return ["lossless, though dearer than lossy"]
+        return []
     coarsest = psnr_of(a, codec.decode(codec.encode(a, psnr=1.0, support=support)))
     if psnr <= coarsest + PSNR_WINDOW:
         return []

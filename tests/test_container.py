@@ -99,7 +99,7 @@ def headers(draw: st.DrawFn) -> Header:
         pitch=draw(pitch) if domain == "lattice" else 0.0,
         attrs=draw(st.dictionaries(name, name, max_size=3).map(lambda d: json.dumps(d).encode())),
         model_name=draw(name) if model else "",
-        model_sha256=draw(st.binary(min_size=32, max_size=32)) if model else b"",
+        model_sha256=draw(st.binary(min_size=16, max_size=16)) if model else b"",
         extra=draw(st.binary(max_size=20)),
     )
 
@@ -266,7 +266,7 @@ def test_info_figures() -> None:
     assert info.bits_per_voxel == 8 * len(SMALL_BLOB) / (2 * 5 * 4 * 7)
     assert info.attrs["unit"] == "mm"
     assert (info.dataset, info.model, info.model_embedded) == ("a/b", "density", True)
-    assert info.model_sha256 == bytes(range(32)).hex()
+    assert info.model_sha256 == bytes(range(16)).hex()
     lossless = describe(Reader(GOLDEN)).to_json_dict()
     assert (lossless["psnr"], lossless["bound"], lossless["dataset"]) == ("inf", 0.0, "volume")
     huge = replace(GOLDEN_HEADER, value_range=1e300, relative_mse=1e-300)

@@ -55,11 +55,12 @@ def test_every_target(
 @pytest.mark.parametrize("name", [n for n in CASES if span(CASES[n]()) > 0])
 def test_absolute_bound(codec: volcodec.Codec, name: str) -> None:
     volume = CASES[name]()
-    peak = span(volume)
-    for share in (0.3, 3e-3, 1e-6, 0.0):
-        target = {"max_error": min(peak, 1e308) * share}
-        blob = codec.encode(volume, **target)
-        assert not faults(codec, volume, blob, target)
+    peak = min(span(volume), 1e308)
+    for bound in (1e308, 1e30, 0.62 * peak, 0.3 * peak, 3e-3 * peak, 1e-6 * peak, 0.0):
+        for support in ("exact", "off") if bound > 1e-2 * peak else ("auto",):
+            target = {"max_error": bound}
+            blob = codec.encode(volume, support=support, **target)
+            assert not faults(codec, volume, blob, target, support)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -150,6 +150,8 @@ CASES: dict[str, Callable[[], np.ndarray]] = {
     "checkerboard": checkerboard,
     "lattice": lattice,
     "waves": waves,
+    "two_values": lambda: (blobs(SHAPE, "two") > 0.3).astype(np.float16) * np.float16(1e-4),
+    "denormal_lattice": lambda: np.rint(50 * blobs(SHAPE, "comb")) * 1e-315,
     **{f"dtype_{name}": partial(of_dtype, name) for name in DTYPES},
     "swapped_float32": lambda: of_dtype("float32").astype(">f4"),
     "swapped_uint16": lambda: of_dtype("uint16").astype(">u2"),

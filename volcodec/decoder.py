@@ -44,9 +44,7 @@ def frame_settings(header: Header) -> Frame:
         if float(np.float64(header.background).astype(dtype)) != header.background:
             raise FormatError(f"the header's background is not a value of {dtype}")
     exact = header.support == "exact" and header.nudge != 0
-    return Frame(
-        mapping, header.levels, exact=exact, background=header.background, nudge=header.nudge
-    )
+    return Frame(mapping, header.levels, header.scales, exact, header.background, header.nudge)
 
 
 class VolumeDecoder:
@@ -59,7 +57,7 @@ class VolumeDecoder:
         self._given = model
         self._coder: TileDecoder | None = None
         h = self.header
-        if h.levels > MAX_LEVELS or h.scales != max(1, min(h.levels, 4)):
+        if h.levels > MAX_LEVELS or h.scales > max(1, min(h.levels, 4)):
             raise FormatError("the header names levels or scales that this version does not know")
         self.dtype = np.dtype(h.dtype)
         if h.swapped:
@@ -77,7 +75,7 @@ class VolumeDecoder:
                         model = models.read(embedded, h.model_name)
                     except ModelError as error:
                         raise FormatError(f"the embedded model is not valid: {error}") from None
-                    if model.identity != h.model_sha256:
+                    if not model.named(h.model_sha256):
                         raise FormatError("the embedded model is not the one the header names")
                 else:
                     model = models.find(h.model_sha256, h.model_name, self._given)

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import targets
 from .container import Header, TileEntry, pack, packed_size
+from .container.header import IDENTITY_SIZE
 from .errors import InputError
 from .models import Model
 from .parallel import ordered_map
@@ -22,11 +23,13 @@ from .tilecoder import Settings, Tile, TileCoder
 from .tiledecoder import CONSTANT, RAW
 from .tiles import Shape, Source, boxes, tile_shape
 from .transform.pyramid import default_levels
-from .values import DTYPES
+from .values import DTYPES, shortened
 
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 3  # tiles on which "auto" decides
+_TINY = 1500  # bytes a tile below which one scale holds all levels
+_IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 
 
@@ -108,6 +111,9 @@ class VolumeEncoder:
         self._progress = progress or (lambda done, total, stage: None)
         self._look: Survey | None = None
         self._ready: tuple[Settings, dict[int, Tile]] | None = None
+        self.scales = scale_count(self.levels)
+        if target.kind in ("ratio", "bits") and self._budget() < _TINY * self.count:
+            self.scales = 1
 
     def _background(self) -> float:
         value = np.float64(self.options.background)
@@ -116,6 +122,13 @@ class VolumeEncoder:
         if not np.isfinite(value) or np.float64(cast) != value:
             raise InputError(f"the background {value:g} is not a finite value of {self.dtype}")
         return float(value)
+
+    def _budget(self) -> int:
+        """Bytes that the target leaves to the file, where it is one of size."""
+        voxels = len(self.frames) * math.prod(self.shape)
+        if self.target.kind == "ratio":
+            return math.floor(voxels * self.dtype.itemsize / self.target.value)
+        return math.floor(self.target.value * voxels / 8)
 
     # ---------------------------------------------------------------- tiles
 
@@ -159,6 +172,7 @@ class VolumeEncoder:
     def settings(self, s: Settings) -> Settings:
         """The settings with or without exact support, as the options and the tiles say."""
         wish = self.options.support
+        s = replace(s, scales=self.scales)
         if wish == "off" or s.mapping.domain == "bits":
             return s
         look = self.look()
@@ -219,12 +233,20 @@ class VolumeEncoder:
     def encode(self) -> tuple[Header, list[Tile]]:
         """Header and tiles of the whole volume, in memory."""
         settings = self.single_pass()
-        if settings is not None:
-            tiles = list(self.tiles(settings))
-            return self.header(settings, tiles), tiles
-        return self._search()
+        found = self._search() if settings is None else self._outcome(settings, "encode")
+        header, tiles, used = found.result
+        if self.scales > 1 and found.size < _TINY * self.count and self.small:
+            # so few bytes that streams of their own for the finer scales cost more than they give
+            found = min(found, self._outcome(replace(used, scales=1), "pack"), key=lambda o: o.size)
+            header, tiles, _ = found.result
+        return header, tiles
 
-    def _search(self) -> tuple[Header, list[Tile]]:
+    @property
+    def small(self) -> bool:
+        """Whether the volume is coded in memory rather than as a stream of tiles."""
+        return self.look().voxels <= _IN_MEMORY
+
+    def _search(self) -> Outcome:
         look, kind, value = self.look(), self.target.kind, self.target.value
         tries = 0
         exact: bool | None = None
@@ -236,8 +258,10 @@ class VolumeEncoder:
             if exact is None:
                 s = self.settings(s)
                 exact = s.exact
-            elif exact:
-                s = targets.with_support(s, self.background, look, self.dtype)
+            else:
+                s = replace(s, scales=self.scales)
+                if exact:
+                    s = targets.with_support(s, self.background, look, self.dtype)
             return self._outcome(s, f"encode, try {tries}")
 
         def lossless() -> Outcome:
@@ -251,10 +275,10 @@ class VolumeEncoder:
                 whole = lossless()
                 if found is None or whole.size <= found.size:
                     found = whole
-            return found.result  # type: ignore[no-any-return]
+            return found
         voxels = look.voxels
         raw = voxels * self.dtype.itemsize
-        budget = math.floor(raw / value if kind == "ratio" else value * voxels / 8)
+        budget = self._budget()
         best: Outcome | None = None
         enough = False
         if not self.degenerate():
@@ -271,7 +295,7 @@ class VolumeEncoder:
                 f"bytes, that is ratio {math.floor(raw / least * 1000) / 1000:g} "
                 f"or {math.ceil(8e3 * least / voxels) / 1e3:g} bits a voxel"
             )
-        return best.result  # type: ignore[no-any-return]
+        return best
 
     def _keeps_support(self, s: Settings) -> bool:
         """Whether exact support was wished and lossless coding gives it without a mask."""
@@ -288,7 +312,7 @@ class VolumeEncoder:
         psnr = math.inf
         if header.relative_mse > 0:
             psnr = -10 * math.log10(header.relative_mse)
-        return Outcome(packed_size(header, entries), psnr, (header, tiles))
+        return Outcome(packed_size(header, entries), psnr, (header, tiles, s))
 
     def header(self, s: Settings, tiles: Iterable[Tile | Totals]) -> Header:
         """The header of the file; ``tiles`` (or their totals) give what was achieved."""
@@ -306,7 +330,7 @@ class VolumeEncoder:
             dtype=self.dtype.name,
             shape=self.shape,
             tile=self.tile,
-            scales=scale_count(self.levels),
+            scales=s.scales,
             levels=self.levels,
             frames=len(self.frames),
             ndim=self.ndim,
@@ -315,8 +339,8 @@ class VolumeEncoder:
             target=self.target.kind,
             target_value=self.target.value,
             bound=bound,
-            max_error=total.max_error,
-            relative_mse=total.square_error / total.finite if total.finite else 0.0,
+            max_error=_up(total.max_error, bound),
+            relative_mse=shortened(total.square_error / total.finite) if total.finite else 0.0,
             value_range=look.range,
             support="exact" if s.exact or self._keeps_support(s) else "off",
             background=self.background if self.options.support != "off" else 0.0,
@@ -328,9 +352,17 @@ class VolumeEncoder:
             lattice_origin=m.origin,
             attrs=attrs.encode(),
             model_name=model.name if model else "",
-            model_sha256=model.identity if model else b"",
+            model_sha256=model.identity[:IDENTITY_SIZE] if model else b"",
             model_length=len(model.data) if model and self.options.embed_model else 0,
         )  # fmt: skip
+
+
+def _up(value: float, limit: float) -> float:
+    """``value`` rounded up to a number that is short to store, unless that exceeds ``limit``."""
+    short = shortened(value)
+    if short < value:
+        short = shortened(value * (1 + 2.0**-19))
+    return short if value <= short <= limit else value
 
 
 @dataclass

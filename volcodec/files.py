@@ -124,7 +124,7 @@ def compress(
 
 
 def _write(encoder: VolumeEncoder, out: BinaryIO, embedded: bytes | None, began: float) -> Summary:
-    settings = encoder.single_pass()
+    settings = None if encoder.small else encoder.single_pass()
     if settings is not None:
         tiles: Any = encoder.tiles(settings)
         header = encoder.header(settings, [Totals(needs_model=True)])

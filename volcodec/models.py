@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .container.header import IDENTITY_SIZE
 from .entropy import contexts
 from .entropy.tables import Tables
 from .errors import ModelError
@@ -53,6 +54,10 @@ class Model:
     banks: dict[str, Bank] = field(repr=False)
     gains: np.ndarray = field(repr=False)
     data: bytes = field(repr=False)
+
+    def named(self, identity: bytes) -> bool:
+        """Whether ``identity``, the beginning of a SHA-256 in a file's header, is this model's."""
+        return len(identity) >= IDENTITY_SIZE and self.identity.startswith(identity)
 
 
 @dataclass(frozen=True)
@@ -190,11 +195,11 @@ def load(model: str | os.PathLike[str]) -> Model:
 
 def find(identity: bytes, name: str, model: str | os.PathLike[str] | Model | None) -> Model:
     """The model of a file, by identity: ``model`` first, then the folders."""
-    if isinstance(model, Model) and model.identity == identity:
+    if isinstance(model, Model) and model.named(identity):
         return model
     if model is not None and not isinstance(model, Model):
         given = load(model)
-        if given.identity == identity:
+        if given.named(identity):
             return given
     for folder in _folders():
         paths = sorted(folder.glob(f"*{SUFFIX}"))
@@ -203,7 +208,7 @@ def find(identity: bytes, name: str, model: str | os.PathLike[str] | Model | Non
                 candidate = _open(path)
             except ModelError:
                 continue
-            if candidate.identity == identity:
+            if candidate.named(identity):
                 return candidate
     told = "the model given is another one" if model is not None else "it is not at hand"
     raise ModelError(

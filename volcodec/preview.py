@@ -66,7 +66,7 @@ def tile(
         else:
             values = low_band(Pyramid.classic(), np.where(finite, full, 0), level)
     else:
-        scales = [*streams[2:], *([b""] * 8)]
+        scales = [*streams[2 : 2 + s.scales], *([b""] * s.scales)][: s.scales]
         integers, unit = coder.integers(coding, scales, shape, s, level)
         used = coder.coders[bank_of(coding)]
         gain = 1.0 if used.predicted else scale(used.bank.pyramid, shape, level)

@@ -19,6 +19,7 @@ from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
 
 MAX_SCALES = 4
+_WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(contexts.CLASSES, dtype=np.int64)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
@@ -115,6 +116,7 @@ class ScaleCoder:
         lam: float,
         step: int = 1,
         hidden: np.ndarray | None = None,
+        scales: int = MAX_SCALES,
     ) -> Encoded:
         """Code ``tile`` (int32, (Z, Y, X)); ``lam`` weighs bits against squared error.
 
@@ -157,7 +159,7 @@ class ScaleCoder:
             layers.close(_signed(out.back))
             found[level] = out
             parent = state
-        streams, classical = self._write(found, levels)
+        streams, classical = self._write(found, levels, min(scales, scale_count(levels)))
         return Encoded(streams, classical, tile if self.lossless else layers.low)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
@@ -170,9 +172,10 @@ class ScaleCoder:
             for band in BAND_ORDER
         )
 
-    def _write(self, found: dict[int, LevelRuns], levels: int) -> tuple[list[bytes], bool]:
+    def _write(
+        self, found: dict[int, LevelRuns], levels: int, scales: int
+    ) -> tuple[list[bytes], bool]:
         """The smaller of the learned and the classical streams."""
-        scales = scale_count(levels)
         plain = classic_tables()
         learned, classic = [], []
         for scale in range(scales):
@@ -196,7 +199,7 @@ class ScaleCoder:
         FormatError where a stream is too short or too long for what it codes.
         """
         shapes = level_shapes(shape, levels)
-        scales = scale_count(levels)
+        scales = len(streams)
         tables = classic_tables() if classical else self.bank.tables
         layers = self._layers(shape, levels, None, None)
         parent = no_parent()
@@ -246,7 +249,7 @@ def _backs(sums: np.ndarray) -> tuple[int, int]:
     """Bytes of the reconstruction offsets from sums of (q step - |c|) / step and counts."""
     out = []
     for total, count in ((sums[0], sums[1]), (sums[2], sums[3])):
-        mean = total / count if count else 0.0
+        mean = total / count if count >= _WORTH else 0.0
         out.append(int(min(max(round(mean * (1 << RECONSTRUCTION_BITS)) + 128, 0), 255)))
     return out[0], out[1]
 

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import InputError
 from .survey import Survey
 from .tilecoder import Settings
-from .values import Mapping
+from .values import Mapping, shortened
 
 DEFAULT = ("rel_error", 1e-3)
 KINDS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
@@ -60,6 +60,14 @@ def target(**given: Any) -> Target:
 
 def _scale(look: Survey) -> float:
     return look.range if 0 < look.range < math.inf else 1.0
+
+
+def _middle(look: Survey) -> float:
+    """A number near the middle of the range that is short to store."""
+    middle = look.low / 2 + look.high / 2
+    grain = 2.0 ** (math.frexp(look.range)[1] - 10)
+    near = math.floor(middle / grain) * grain if grain > 0 else middle
+    return near if math.isfinite(near) else middle
 
 
 def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
@@ -114,8 +122,9 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
     slack = bound - rounding
     if not slack > bound / 2:
         return lossless(look, dtype, levels)
-    origin = look.low / 2 + look.high / 2
-    m = Mapping(dtype, "real", origin, 0.0, STEP_PER_BOUND * slack, 2 * slack * (1 - 1e-9))
+    jump = shortened(2 * slack * (1 - 2.0**-18))
+    step = shortened(STEP_PER_BOUND * slack, 12)
+    m = Mapping(dtype, "real", _middle(look), 0.0, step, jump)
     return Settings(
         m, levels, scale=_scale(look), bound=bound, slack=slack, lam=LAMBDA_BOUND, banks=_ALL
     )
@@ -123,15 +132,16 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
 
 def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Settings:
     """Settings without a bound, quantised by ``step`` in the units of the data."""
+    step = shortened(step, 12)
     if look.lattice is not None:
         origin, pitch, _ = look.lattice
-        k = step / pitch
+        k = shortened(step / pitch, 12)
         fine = k < 4  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
         return Settings(
             m, levels, scale=_scale(look), lam=LAMBDA, banks=_ALL if fine else ("lossy",)
         )
-    origin = look.low / 2 + look.high / 2
+    origin = _middle(look)
     if step < _FINEST * look.range:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
         return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))

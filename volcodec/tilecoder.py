@@ -12,7 +12,7 @@ import zstandard
 from . import correction, support
 from .errors import VolcodecError
 from .models import Model
-from .scales import Encoded, scale_count
+from .scales import Encoded
 from .tiledecoder import (
     CLASSIC,
     CONSTANT,
@@ -149,7 +149,7 @@ class TileCoder:
         self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, s: Settings
     ) -> Iterator[Candidate]:
         """Ways to code the tile: the coding, its flags, the streams from scale 0 on."""
-        nothing = (b"",) * (scale_count(s.levels) + 1)
+        nothing = (b"",) * (s.scales + 1)
         visible = values[~hidden] if hidden.any() else values.reshape(-1)
         if visible.size == 0:
             yield CONSTANT, 0, nothing
@@ -219,7 +219,7 @@ class TileCoder:
             integers = m.to_integers(values, unit)
         if integers is None:
             return None
-        made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, free)
+        made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, free, s.scales)
         fix = b""
         if m.domain != "bits" and (np.isfinite(s.bound) or s.exact):
             rough = m.to_values(made.decoded, unit, None)

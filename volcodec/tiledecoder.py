@@ -10,7 +10,7 @@ import zstandard
 from . import correction, support
 from .errors import FormatError
 from .models import Model
-from .scales import ScaleCoder
+from .scales import MAX_SCALES, ScaleCoder
 from .values import Mapping, from_ordered
 
 (
@@ -27,12 +27,13 @@ Shape = tuple[int, int, int]
 class Frame:
     """What all tiles of a file share.
 
-    ``exact``: keep the background; ``nudge``: how far from it a visible voxel is put where it
-    would hit it.
+    ``scales``: streams of symbols in a tile. ``exact``: keep the background; ``nudge``: how far
+    from it a visible voxel is put where it would hit it.
     """
 
     mapping: Mapping
     levels: int
+    scales: int = MAX_SCALES
     exact: bool = False
     background: float = 0.0
     nudge: float = 0.0
@@ -94,7 +95,9 @@ class TileDecoder:
         if unit <= 0 and m.domain != "bits":
             raise FormatError("a tile is coded in a way for which the header gives no step")
         classical = coding in CLASSICAL
-        return self.coders[name].decode(scales, shape, f.levels, stop, classical, step), unit
+        return self.coders[name].decode(
+            scales[: f.scales], shape, f.levels, stop, classical, step
+        ), unit
 
 
 def bank_of(coding: int) -> str:

@@ -8,6 +8,7 @@ float64 and one rounding to the dtype, never fused, so it is the same on every m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,14 @@ def _to_values(
         elif not v >= low:  # not a number either: only hostile steps lead there
             v = low
         out[i] = v
+
+
+def shortened(value: float, bits: int = 20) -> float:
+    """``value`` with ``bits`` bits of mantissa after the leading one: fewer bytes in a header."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(math.ldexp(fraction, bits + 1)), exponent - bits - 1)
 
 
 def to_ordered(values: np.ndarray) -> np.ndarray:

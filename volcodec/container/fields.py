@@ -76,7 +76,11 @@ class Cursor:
         return int(_U64.unpack(self.take(8))[0])
 
     def f64(self) -> float:
-        return float(_F64.unpack(self.take(8))[0])
+        """A count up to 8, then so many of the high bytes of a float64; the low ones are zero."""
+        count = self.u8()
+        if count > 8:
+            raise FormatError(f"the {self._what} holds a number of more than 8 bytes")
+        return float(_F64.unpack(bytes(8 - count) + self.take(count))[0])
 
     def varint(self) -> int:
         try:
@@ -104,5 +108,8 @@ def pack_u64(value: int) -> bytes:
     return _U64.pack(value)
 
 
-def pack_f64(value: float) -> bytes:
-    return _F64.pack(value)
+def pack_f64(value: float, *, whole: bool = False) -> bytes:
+    """A float64 without its low zero bytes, after their number (``whole``: all eight)."""
+    raw = _F64.pack(value)
+    kept = raw if whole else raw.lstrip(b"\0")
+    return bytes((len(kept),)) + kept

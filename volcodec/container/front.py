@@ -10,6 +10,7 @@ from volcodec.container.fields import Cursor, pack_f64, pack_u32, pack_u64, pack
 from volcodec.container.header import (
     DOMAINS,
     DTYPES,
+    IDENTITY_SIZE,
     MAX_ATTRS,
     NUMBERS,
     SUPPORTS,
@@ -50,8 +51,8 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
     the same when the achieved figures, the steps, the bound, the domain or the gap come later.
     """
     header.check(InputError)
-    numbers = [pack_f64(getattr(header, name)) for name in NUMBERS]
-    absent = [pack_f64(value) for value in _absent_numbers(header.domain).values()]
+    numbers = [pack_f64(getattr(header, name), whole=reserve) for name in NUMBERS]
+    absent = [pack_f64(n, whole=reserve) for n in _absent_numbers(header.domain).values()]
     present = [reserve or a != b for a, b in zip(numbers, absent, strict=True)]
     flags = sum(1 << bit for bit, there in enumerate(present) if there)
     bound = _BOUND_STORED if reserve else _bound_mode(header)
@@ -64,12 +65,13 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
         | header.swapped << 4
         | (header.ndim == 2) << 5
         | DOMAINS.index(header.domain) << 6,
-        header.levels | (header.scales - 1) << 4,
+        header.levels | (header.scales - 1) << 4 | (header.tile == header.shape) << 7,
     ]
-    body = [pack_varint(n) for n in (*header.shape, *header.tile)]
+    tile = () if header.tile == header.shape else header.tile
+    body = [pack_varint(n) for n in (*header.shape, *tile)]
     body += [number for number, there in zip(numbers, present, strict=True) if there]
     if bound == _BOUND_STORED:
-        body.append(pack_f64(header.bound))
+        body.append(pack_f64(header.bound, whole=reserve))
     if header.frames != 1:
         flags |= _FRAMES
         body.append(pack_varint(header.frames))
@@ -108,14 +110,13 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
     kind, layers, flags = cursor.u8(), cursor.u8(), cursor.u32()
     if minor <= MINOR and flags & ~_KNOWN_FLAGS:
         raise FormatError("header: unknown flags")
-    if layers >> 7:
-        raise FormatError("header: a reserved bit is set")
     dtype = _name_of(DTYPES, kind & 15, "dtype")
     domain = _name_of(DOMAINS, kind >> 6, "domain")
     support = _name_of(SUPPORTS, flags >> _SUPPORT_SHIFT & 3, "support mode")
     target = _name_of(TARGETS, flags >> _TARGET_SHIFT & 7, "target")
 
-    z, y, x, tz, ty, tx = (cursor.varint() for _ in range(6))
+    z, y, x = (cursor.varint() for _ in range(3))
+    tz, ty, tx = (z, y, x) if layers >> 7 else (cursor.varint() for _ in range(3))
     numbers = _absent_numbers(domain)
     numbers |= {n: cursor.f64() for bit, n in enumerate(NUMBERS) if flags >> bit & 1}
     mode = flags >> _BOUND_SHIFT & 3
@@ -131,14 +132,14 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
     attrs = cursor.take(cursor.varint()) if flags & _ATTRS else b""
     if flags & _ATTRS_ZLIB:
         attrs = _inflate(attrs)
-    sha256 = cursor.take(32) if flags & _MODEL else b""
+    sha256 = cursor.take(IDENTITY_SIZE) if flags & _MODEL else b""
     model_name = cursor.text() if flags & _MODEL else ""
     model_length = cursor.varint() if flags & _EMBEDDED else 0
     gap = cursor.u64() if flags & _GAP else 0
     extra = cursor.take(cursor.varint()) if flags & _EXTRA else b""
     header = Header(
         dtype=dtype, shape=(z, y, x), tile=(tz, ty, tx),
-        scales=(layers >> 4) + 1, levels=layers & 15,
+        scales=(layers >> 4 & 7) + 1, levels=layers & 15,
         frames=frames, ndim=2 if kind >> 5 & 1 else 3, swapped=bool(kind >> 4 & 1),
         dataset=dataset, target=target, bound=bound, support=support, domain=domain,
         attrs=attrs, model_name=model_name, model_sha256=sha256, model_length=model_length,

@@ -32,6 +32,7 @@ MAX_ATTRS = 1 << 20
 MAX_NAME = 255
 MAX_EXTRA = 1 << 16
 MAX_SECTION = 1 << 62
+IDENTITY_SIZE = 16  # bytes of a model's SHA-256 that name it
 
 # Numbers that a header leaves out where they are +0.0 (a lattice's pitch: where it is 1.0);
 # their order is that of the file.
@@ -73,7 +74,8 @@ class Header:
     step: of the transform's quantiser; lattice_step: of the data's lattice; both in units of
         y (real) or k (lattice). pitch: positive for a lattice, else 0.
     attrs: attributes carried over, UTF-8 JSON of one object, or b"".
-    model_name, model_sha256: the model that wrote the file; b"" where it needs none.
+    model_name, model_sha256: the model that wrote the file, by the first 16 bytes of its
+    SHA-256; b"" where it needs none.
     model_length: bytes of the embedded model, 0 for none; gap: unused bytes before it.
     extra: reserved for later minor versions.
     """
@@ -180,8 +182,8 @@ def _faults(h: Header) -> Iterator[str]:
         yield f"attributes of {len(h.attrs)} bytes; at most {MAX_ATTRS} are stored"
     if len(h.extra) > MAX_EXTRA:
         yield f"more than {MAX_EXTRA} extra bytes"
-    if len(h.model_sha256) not in (0, 32):
-        yield "a model's SHA-256 has 32 bytes"
+    if len(h.model_sha256) not in (0, IDENTITY_SIZE):
+        yield f"a model is named by {IDENTITY_SIZE} bytes of its SHA-256"
     if not h.model_sha256 and (h.model_name or h.model_length):
         yield "a model without its SHA-256"
     if not 0 <= h.model_length < MAX_SECTION or not 0 <= h.gap < MAX_SECTION:

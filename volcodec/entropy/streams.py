@@ -18,6 +18,8 @@ from .tables import COST_BITS, TOKENS, Tables, token_of
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
 _LANES_LOG2 = 0x07
 _MAPPED = 0x08
+_OFFSETS = 0x10
+NO_OFFSET = 128
 
 
 @dataclass
@@ -87,7 +89,9 @@ class Plan:
         self.empty = not any(s.any() for m in levels for s in m.symbols)
         if self.empty:
             return
-        self.head = b"".join(bytes(m.back) for m in levels) if lossy else b""
+        backs = b"".join(bytes(m.back) for m in levels)
+        self.offsets = lossy and any(b != NO_OFFSET for b in backs)
+        self.head = backs if self.offsets else b""
         self.maps = []
         skip = len(tables)
         units = 0
@@ -148,6 +152,7 @@ class Plan:
             symbols[:n], tables[:n], ends, lanes, t.freq, t.start, words, states
         )
         flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
+        flags |= _OFFSETS if self.offsets else 0
         head = bytes([flags, self.skip]) + self.head
         body = states[:lanes].astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
         return head + body
@@ -171,10 +176,10 @@ class StreamReader:
         try:
             flags, self.skip = data[0], data[1]
             at = 2
-            allowed = _LANES_LOG2 | (0 if classical else _MAPPED)
+            allowed = _LANES_LOG2 | (0 if classical else _MAPPED) | (_OFFSETS if lossy else 0)
             if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
-            if lossy:
+            if flags & _OFFSETS:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
                 at += 2 * levels
             for _ in range(levels):
