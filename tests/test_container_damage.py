@@ -127,16 +127,16 @@ def header_bytes(
 
 
 ENTRY = b"\0\0"
-NAN = struct.pack("<d", math.nan)
-MINUS = struct.pack("<d", -1.0)
-ONE = struct.pack("<d", 1.0)
-INFINITE = struct.pack("<d", math.inf)
+NAN = b"\x08" + struct.pack("<d", math.nan)
+MINUS = b"\x08" + struct.pack("<d", -1.0)
+ONE = b"\x08" + struct.pack("<d", 1.0)
+INFINITE = b"\x08" + struct.pack("<d", math.inf)
 BOMB = zlib.compress(bytes((1 << 20) + 1))
 
 HOSTILE = {
     "unknown dtype": header_bytes(dtype=9),
     "unknown domain": header_bytes(dtype=0xC0),
-    "reserved layers": header_bytes(layers=0x80),
+    "a number of nine bytes": header_bytes(flags=LOSSLESS | 8, rest=b"\x09" + bytes(9)),
     "2-D with depth": header_bytes(dtype=0x20, sizes=b"\2\2\3\2\2\3"),
     "unknown support": header_bytes(flags=LOSSLESS | 2 << 13),
     "unknown target": header_bytes(flags=6 << 22),

@@ -116,12 +116,14 @@ class VolumeEncoder:
             self.scales = 1
 
     def _background(self) -> float:
+        """The background as a value of the dtype: floats are rounded to it."""
         value = np.float64(self.options.background)
         with np.errstate(all="ignore"):
-            cast = value.astype(self.dtype)
-        if not np.isfinite(value) or np.float64(cast) != value:
+            cast = np.float64(value.astype(self.dtype))
+        rounded = self.dtype.kind == "f" or cast == value
+        if not (np.isfinite(value) and np.isfinite(cast) and rounded):
             raise InputError(f"the background {value:g} is not a finite value of {self.dtype}")
-        return float(value)
+        return float(cast)
 
     def _budget(self) -> int:
         """Bytes that the target leaves to the file, where it is one of size."""
