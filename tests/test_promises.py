@@ -197,6 +197,15 @@ def test_least_error_for_the_size(codec: volcodec.Codec) -> None:
     assert found == sorted(found)
 
 
+def test_psnr_of_small_volumes(codec: volcodec.Codec) -> None:
+    """Whatever is done to make a small file smaller, the target is met."""
+    for number in range(24):
+        volume = np.rint(32 * blobs((17, 9, 6), f"l{number}")).astype(np.int16)
+        psnr = 37 + number / 10
+        blob = codec.encode(volume, psnr=psnr, support="exact", tile=16)
+        assert psnr_of(volume, codec.decode(blob)) >= psnr
+
+
 def test_psnr_of_an_unreachable_height_is_lossless(codec: volcodec.Codec) -> None:
     volume = blobs(SHAPE, "height").astype(np.float32)
     assert codec.decode(codec.encode(volume, psnr=400.0)).tobytes() == volume.tobytes()

@@ -239,8 +239,10 @@ class VolumeEncoder:
         header, tiles, used = found.result
         if self.scales > 1 and found.size < _TINY * self.count and self.small:
             # so few bytes that streams of their own for the finer scales cost more than they give
-            found = min(found, self._outcome(replace(used, scales=1), "pack"), key=lambda o: o.size)
-            header, tiles, _ = found.result
+            packed = self._outcome(replace(used, scales=1), "pack")
+            floor = self.target.value if self.target.kind == "psnr" else -math.inf
+            if packed.size < found.size and packed.psnr >= min(floor, found.psnr):
+                header, tiles, _ = packed.result
         return header, tiles
 
     @property

@@ -23,6 +23,7 @@ LAMBDA_BOUND = 0.05
 LAMBDA = 0.12
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _TRIES = 40
+_MOST_STEPS = 1 << 28  # lattice steps that a bound may span
 _LARGEST = 709.0  # exp of more overflows
 _ALL = ("lossy", "predicted", "lattice")
 
@@ -89,11 +90,10 @@ def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
 def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Settings:
     """Settings under which no voxel is off by more than ``bound``."""
     most = max(abs(look.low), abs(look.high))
+    near = min(bound, 4 * look.range)  # a larger bound allows nothing more
     if look.lattice is not None:
         origin, pitch, distance = look.lattice
-        k = math.floor((bound - distance) / pitch) if bound >= distance else -1
-        if k >= 1 << 28:
-            k = 1 << 28
+        k = math.floor(min((near - distance) / pitch, _MOST_STEPS)) if near >= distance else -1
         if k == 0:
             m = Mapping(dtype, "lattice", origin, pitch, 0.0, 1.0)
             return Settings(
@@ -119,8 +119,8 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
             )
     with np.errstate(over="ignore"):
         rounding = 0.51 * float(np.spacing(dtype.type(most))) + 4 * float(np.spacing(most))
-    slack = bound - rounding
-    if not slack > bound / 2:
+    slack = near - rounding
+    if not slack > near / 2:
         return lossless(look, dtype, levels)
     jump = shortened(2 * slack * (1 - 2.0**-18))
     step = shortened(STEP_PER_BOUND * slack, 12)

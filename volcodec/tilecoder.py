@@ -267,7 +267,7 @@ def _constant(visible: np.ndarray, s: Settings) -> bytes | None:
     low, high = float(visible.min()), float(visible.max())
     if low == high:
         return visible[:1].astype(little).tobytes()
-    if np.isfinite(s.bound) and (high - low) / 2 < s.bound:
+    if np.isfinite(s.bound) and s.slack > 0 and (high - low) / 2 < s.bound:
         middle = np.float64(low + (high - low) / 2)
         if visible.dtype.kind in "iu":
             middle = np.rint(middle)
