@@ -29,6 +29,18 @@ def signed_zeros() -> np.ndarray:
     return volume
 
 
+def opposed() -> np.ndarray:
+    """Smooth values whose sign turns from voxel to voxel."""
+    field = blobs((16, 24, 24), "opposed")
+    return np.where(np.indices(field.shape).sum(0) % 2, field, -field).astype(np.float32)
+
+
+def stripes() -> np.ndarray:
+    """Every other plane is zero, the others nearly one."""
+    x = np.arange(24) % 2
+    return (x * (1 + 0.1 * random_of("stripes").standard_normal((16, 24, 24)))).astype(np.float32)
+
+
 # name: (volume, options of encode); a case that is not here any more keeps its file
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "default": (lambda: blobs(SMALL, "default").astype(np.float32), {}),
@@ -49,6 +61,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "checkerboard": (lambda: checkerboard()[:8, :9, :10], {}),
     "impulse": (lambda: impulse(), {}),
     "waves": (lambda: waves((16, 24, 24)), {"psnr": 20.0}),
+    "classic": (opposed, {"psnr": 30.0}),
+    "predicted-classic": (stripes, {"rel_error": 1e-4}),
     "noise": (lambda: random_of("raw").integers(0, 256, (6, 7, 8), np.uint8), {"lossless": True}),
     "constant": (lambda: np.full(SMALL, -2.5), {}),
     "one-voxel": (lambda: np.full((1, 1, 1), 7, np.int8), {}),

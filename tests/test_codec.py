@@ -60,7 +60,7 @@ def test_shapes_that_are_refused(codec: volcodec.Codec, shape: tuple[int, ...]) 
         {"psnr": float("inf")}, {"ratio": 0}, {"bits": -1.0}, {"bits": "many"},
         {"max_error": [1.0]}, {"rel_error": 1j},
         {"support": "on"}, {"background": float("nan")}, {"background": 1e300},
-        {"background": "black"}, {"background": 0.1},
+        {"background": "black"},
         {"effort": 0}, {"effort": 10}, {"effort": 2.5}, {"tile": 0}, {"tile": 1025},
         {"tile": "big"}, {"tile": -4}, {"threads": 0}, {"threads": 1.5},
         {"attrs": {"a": object()}}, {"attrs": {"x": "y" * (1 << 21)}}, {"dataset": "a\0b"},
@@ -75,6 +75,12 @@ def test_options_that_are_refused(codec: volcodec.Codec, options: dict[str, Any]
         codec.encode(volume, **options)
 
 
+@pytest.mark.parametrize("background", [0.5, -1, 256, float("nan")])
+def test_backgrounds_that_no_voxel_can_have(codec: volcodec.Codec, background: float) -> None:
+    with pytest.raises(InputError, match="background"):
+        codec.encode(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), background=background)
+
+
 @pytest.mark.parametrize("device", ["gpu", "", "cpu2", 3])
 def test_devices_that_are_refused(device: Any) -> None:
     with pytest.raises(InputError, match="device"):
@@ -86,7 +92,7 @@ def test_impossible_budgets_name_the_nearest(codec: volcodec.Codec) -> None:
     with pytest.raises(InputError, match=r"ratio [0-9.]+ or [0-9.]+ bits") as caught:
         codec.encode(volume, ratio=1e6)
     best = float(str(caught.value).split("that is ratio ")[1].split()[0])
-    assert volume.nbytes / len(codec.encode(volume, ratio=0.98 * best)) >= 0.98 * best
+    assert volume.nbytes / len(codec.encode(volume, ratio=0.9 * best)) >= 0.9 * best
     with pytest.raises(InputError, match="ratio"):
         codec.encode(volume, bits=1e-4)
 

@@ -90,7 +90,7 @@ def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
 def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Settings:
     """Settings under which no voxel is off by more than ``bound``."""
     most = max(abs(look.low), abs(look.high))
-    near = min(bound, 4 * look.range)  # a larger bound allows nothing more
+    near = min(bound, 0.45 * look.range)  # a larger bound gains little, and steps stay finite
     if look.lattice is not None:
         origin, pitch, distance = look.lattice
         k = math.floor(min((near - distance) / pitch, _MOST_STEPS)) if near >= distance else -1
