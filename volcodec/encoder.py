@@ -296,7 +296,7 @@ class VolumeEncoder:
             least = whole.size if self.degenerate() else attempt(look.range * 64).size
             least += 8  # the number that names the target may be longer
             raise InputError(
-                f"{kind} {value:g} can't be had: the smallest file of this volume has about {least} "
+                f"{kind} {value:g} can't be had: the smallest file has about {least} "
                 f"bytes, that is ratio {math.floor(raw / least * 1000) / 1000:g} "
                 f"or {math.ceil(8e3 * least / voxels) / 1e3:g} bits a voxel"
             )
