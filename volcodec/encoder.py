@@ -27,7 +27,7 @@ from .values import DTYPES, shortened
 
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
-_SUPPORT_TILES = 3  # tiles on which "auto" decides
+_SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
@@ -185,7 +185,7 @@ class VolumeEncoder:
             return s if free else exact
         if wish == "exact" and not free:
             return exact
-        parts = 2 * _SUPPORT_TILES
+        parts = 2 * min(2 * max(1, self.count // 24), _SUPPORT_TILES)
         chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
         with_masks = self._sample(chosen, exact)
         total = sum(t.size for t in with_masks.values())

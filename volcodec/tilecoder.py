@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 import zstandard
 
-from . import correction, support
+from . import correction, support, voxels
 from .errors import VolcodecError
 from .models import Model
 from .scales import Encoded
@@ -29,6 +30,7 @@ from .tiledecoder import (
     beside,
 )
 from .values import to_ordered
+from .voxels import Look
 
 _ZSTD_LEVEL = 3
 _CODINGS = {
@@ -93,23 +95,17 @@ class TileCoder:
     def encode(self, values: np.ndarray, s: Settings) -> Tile:
         """Code ``values`` (native dtype, (Z, Y, X), C order); decoded and checked on the way."""
         specials = mask = b""
-        special = np.zeros(values.shape, bool)
-        hidden = special
         whole = 0
-        if values.dtype.kind == "f" and s.mapping.domain == "bits":
+        bits = s.mapping.domain == "bits"
+        look = voxels.look(values, s.background if s.exact else None, specials=not bits)
+        if bits:
             whole = 0 if np.isfinite(values).all() else WHOLE
-        elif values.dtype.kind == "f":
-            special = ~np.isfinite(values)
-            hidden = special
-            if special.any():
-                specials = support.encode_specials(values)
-        if s.exact:
-            masked = values == values.dtype.type(s.background)
-            if masked.any():
-                mask = support.encode_mask(masked)
-                hidden = special | masked
+        elif look.any_special:
+            specials = support.encode_specials(values)
+        if look.any_masked:
+            mask = support.encode_mask(look.masked)
         front = (specials, mask)
-        candidates = list(self._candidates(values, hidden, special, s))
+        candidates = list(self._candidates(values, look, s))
         for coding, flags, body in sorted(candidates, key=lambda c: sum(map(len, c[2]))):
             tile = self._checked(values, coding, flags | whole, (*front, *body), s)
             if tile is not None:
@@ -125,56 +121,41 @@ class TileCoder:
         if s.mapping.domain == "bits":
             same = decoded.tobytes() == values.tobytes()
             return Tile(coding, flags, streams, 0.0, 0.0, values.size) if same else None
-        original, count = values, values.size
-        if values.dtype.kind == "f":
-            finite = np.isfinite(values)
-            if not np.array_equal(finite, np.isfinite(decoded)):
-                return None
-            count = int(np.count_nonzero(finite))
-            if count < values.size:
-                original, decoded = np.where(finite, values, 0), np.where(finite, decoded, 0)
-        error = original.astype(np.float64) - decoded
-        largest = float(np.abs(error).max(initial=0.0))
-        if largest > s.bound:
+        found = voxels.measure(values, decoded, s.scale, s.background if s.exact else None)
+        if found is None or found[0] > s.bound:
             return None
-        if s.exact:
-            background = values.dtype.type(s.background)
-            if not np.array_equal(original == background, decoded == background):
-                return None
-        error /= s.scale
-        square = float(np.dot(error.reshape(-1), error.reshape(-1)))
-        return Tile(coding, flags, streams, largest, square, count)
+        return Tile(coding, flags, streams, *found)
 
-    def _candidates(
-        self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, s: Settings
-    ) -> Iterator[Candidate]:
+    def _candidates(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Candidate]:
         """Ways to code the tile: the coding, its flags, the streams from scale 0 on."""
         nothing = (b"",) * (s.scales + 1)
-        visible = values[~hidden] if hidden.any() else values.reshape(-1)
-        if visible.size == 0:
+        bits = s.mapping.domain == "bits"
+        if look.visible == 0:
             yield CONSTANT, 0, nothing
             return
-        constant = _constant(visible, s)
+        constant = _constant_bits(values) if bits else _constant(values, look, s)
         if constant is not None:
             yield CONSTANT, 0, (constant, *nothing[1:])
-            if visible.min() == visible.max() or s.mapping.domain == "bits":
+            if bits or look.low == look.high:
                 return
         smallest = np.inf
-        ways = list(self._ways(values, hidden, special, s))
+        ways = list(self._ways(values, look, s))
         if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
-            ways = [self._winner(ways, hidden, s)]
+            ways = [self._winner(ways, look.hidden, s)]
         for bank, usable, free, flags in ways:
             if len(ways) > 1 and bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
-            made = self._coded(bank, usable, hidden, free, s)
+            made = self._coded(bank, usable, look.hidden, free, s)
             if made is not None:
                 smallest = min(smallest, sum(map(len, made[1])))
                 yield made[0], flags, made[1]
-        yield RAW, 0, (self._raw(np.where(hidden, values.dtype.type(0), values)), *nothing[1:])
+        hides = look.visible < values.size
+        shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
+        yield RAW, 0, (self._raw(shown), *nothing[1:])
 
     def _winner(self, ways: list[Way], hidden: np.ndarray, s: Settings) -> Way:
         """The way that codes the busiest octant of the tile smallest."""
-        box = _busiest(ways[0][1])
+        box = _busiest(ways[0][1], hidden)
         best, smallest = ways[0], np.inf
         for way in ways:
             bank, usable, free, _ = way
@@ -186,25 +167,29 @@ class TileCoder:
                 best, smallest = way, sum(map(len, made[1]))
         return best
 
-    def _ways(
-        self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, s: Settings
-    ) -> Iterator[Way]:
+    def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
         """Banks to try, the values to give them, which of those are free to change, and flags."""
         if not self.coders:
             return
-        any_hidden = bool(hidden.any()) and s.mapping.domain != "bits"
-        open_loop: tuple[np.ndarray, int] | None = None
+        hides = look.visible < values.size
         for bank in s.banks:
-            if not any_hidden:
-                yield bank, values, hidden, 0
+            if not hides:
+                yield bank, values, look.hidden, 0
             elif bank == "predicted":
-                usable = np.where(special, values.dtype.type(s.background), values)
-                yield bank, usable, hidden, FILLED
-                if not np.array_equal(special, hidden):
-                    yield bank, usable, special, 0
+                usable = values
+                if look.any_special:
+                    usable = np.where(look.special, values.dtype.type(s.background), values)
+                yield bank, usable, look.hidden, FILLED
+                if look.any_masked:
+                    yield bank, usable, look.special, 0
+            elif bank == "lossy":
+                usable, filled = self._without_cliffs(values, look, bank, s)
+                yield bank, usable, look.hidden, filled
+            elif look.any_masked:  # a cliff costs the reversible wavelet less than what fills it
+                usable = _filled(values, look.special) if look.any_special else values
+                yield bank, usable, look.hidden, 0
             else:
-                open_loop = open_loop or self._without_cliffs(values, hidden, special, bank, s)
-                yield bank, open_loop[0], hidden, open_loop[1]
+                yield bank, _filled(values, look.special), look.hidden, FILLED
 
     def _coded(
         self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings
@@ -227,25 +212,25 @@ class TileCoder:
         return _CODINGS[bank][made.classical], (*made.streams, fix)
 
     def _without_cliffs(
-        self, values: np.ndarray, hidden: np.ndarray, special: np.ndarray, bank: str, s: Settings
+        self, values: np.ndarray, look: Look, bank: str, s: Settings
     ) -> tuple[np.ndarray, int]:
         """Values to transform: hidden voxels filled smoothly where that seems to code smaller."""
-        background = values.dtype.type(s.background)
-        wide = np.where(hidden, background, values).astype(np.float64)
-        filled = support.fill(wide, ~hidden)
-        if values.dtype.kind in "iu":
-            filled = np.rint(filled)
-        filled = np.where(hidden, filled.astype(values.dtype), values)
-        if np.array_equal(special, hidden):
-            return filled, FILLED
-        plain = np.where(special, filled, values)
+        if not look.any_masked:
+            return _filled(values, look.hidden), FILLED
+        usable = _filled(values, look.special) if look.any_special else values
+        part: Any = ...
+        if values.size >= _LARGE and not self.thorough:
+            part = _busiest(usable, look.hidden)
+        unit = s.mapping.units(bank)[0]
         costs = []
-        for choice in (filled, plain):
-            integers = s.mapping.to_integers(choice, s.mapping.units(bank)[0])
+        for choice in (_filled(usable[part], look.hidden[part]), usable[part]):
+            integers = s.mapping.to_integers(np.ascontiguousarray(choice), unit)
             if integers is None:
-                return filled, FILLED
+                break
             costs.append(self.coders[bank].activity(integers, s.levels))
-        return (filled, FILLED) if costs[0] < costs[1] else (plain, 0)
+        if len(costs) == 2 and costs[1] <= costs[0]:
+            return usable, 0
+        return _filled(values, look.hidden), FILLED
 
     def _raw(self, values: np.ndarray) -> bytes:
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
@@ -253,43 +238,53 @@ class TileCoder:
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)
 
 
-def _constant(visible: np.ndarray, s: Settings) -> bytes | None:
+def _constant_bits(values: np.ndarray) -> bytes | None:
+    """The one bit pattern that all of ``values`` have, None where there are several."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    first = little.reshape(-1)[:1].tobytes()
+    return first if first * values.size == little.tobytes() else None
+
+
+def _constant(values: np.ndarray, look: Look, s: Settings) -> bytes | None:
     """The one value that stands for all visible ones, None where there is none within bounds."""
-    little = visible.dtype.newbyteorder("<")
-    if s.mapping.domain == "bits":
-        flat = np.ascontiguousarray(visible).reshape(-1)
-        first = flat[:1]
-        return (
-            first.astype(little).tobytes()
-            if first.tobytes() * flat.size == flat.tobytes()
-            else None
-        )
-    low, high = float(visible.min()), float(visible.max())
+    little = values.dtype.newbyteorder("<")
+    low, high = look.low, look.high
     if low == high:
-        return visible[:1].astype(little).tobytes()
+        return values.reshape(-1)[look.first : look.first + 1].astype(little).tobytes()
     if np.isfinite(s.bound) and s.slack > 0 and (high - low) / 2 < s.bound:
         middle = np.float64(low + (high - low) / 2)
-        if visible.dtype.kind in "iu":
+        if values.dtype.kind in "iu":
             middle = np.rint(middle)
         return middle.astype(little).tobytes()
     return None
 
 
-def _busiest(values: np.ndarray) -> tuple[slice, slice, slice]:
-    """The octant in which neighbours along x differ most (of every fourth row)."""
-    best, most = None, -1.0
+def _filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """``values`` (same dtype) with a smooth extension where they are ``unknown``."""
+    narrow = values.dtype.itemsize < (4 if values.dtype.kind in "iu" else 8)
+    with np.errstate(invalid="ignore"):
+        smooth = support.fill(values.astype(np.float32 if narrow else np.float64), ~unknown)
+    if values.dtype.kind in "iu":
+        smooth = np.rint(smooth)
+    return np.where(unknown, smooth.astype(values.dtype), values)
+
+
+def _busiest(values: np.ndarray, hidden: np.ndarray) -> tuple[slice, slice, slice]:
+    """The octant in which neighbours along x differ most, in value and in being hidden.
+
+    Every fourth row is looked at; both differences count as shares of the largest of all octants.
+    """
     halves = [(slice(0, (n + 1) // 2), slice(n // 2, n)) for n in values.shape]
-    for z in halves[0]:
-        for y in halves[1]:
-            for x in halves[2]:
-                rows = values[z, y, x][::4, ::4].astype(np.float64)
-                with np.errstate(invalid="ignore", over="ignore"):
-                    change = np.abs(np.diff(rows, axis=2))
-                busy = float(change[np.isfinite(change)].sum())
-                if busy > most:
-                    best, most = (z, y, x), busy
-    assert best is not None
-    return best
+    boxes = [(z, y, x) for z in halves[0] for y in halves[1] for x in halves[2]]
+    changes, edges = np.zeros(len(boxes)), np.zeros(len(boxes))
+    for i, box in enumerate(boxes):
+        with np.errstate(invalid="ignore", over="ignore"):
+            change = np.abs(np.diff(values[box][::4, ::4].astype(np.float64), axis=2))
+        changes[i] = change[np.isfinite(change)].sum()
+        edges[i] = np.count_nonzero(np.diff(hidden[box][::4, ::4], axis=2))
+    with np.errstate(invalid="ignore", over="ignore"):
+        shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
+    return boxes[int(np.argmax(np.nan_to_num(shares)))]
 
 
 def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:

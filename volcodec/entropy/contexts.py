@@ -65,6 +65,12 @@ def _face_sums(m: np.ndarray, out: np.ndarray, nz: int, ny: int, nx: int) -> Non
                 out[z, y, x] = min(s, 4095)
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _gather(row: np.ndarray, at: np.ndarray, log: np.ndarray, out: np.ndarray) -> None:
+    for t in range(at.size):
+        out[t] = log[row[at[t]]]
+
+
 @numba.njit(cache=True, nogil=True)
 def features(
     mag: np.ndarray,
@@ -84,75 +90,82 @@ def features(
 
     Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
     (FEATURES, count)) belongs to position ``where[j]``. Returns the number of columns.
+    Row by row: sums over whole rows first, then the logarithms at the positions that count.
     """
     nz, ny, nx = shape
     m = mag[band]
-    pm = parent_mag[band]
-    pf = parent_faces[band]
     has_parent = parent_mag.shape[1] > 2
-    n_before = before.size
+    width = nx + 2
+    half = (nx - offset[2] + 1) // 2
+    sums = np.zeros((8, width), np.uint16)
+    along, sides, ends, edges, corners, across, near, busy = sums
+    at = np.empty(half, np.uint32)  # positions that count, in rows with a margin
+    inner = np.empty(half, np.uint32)  # the same in rows without
+    up = np.empty(half, np.uint32)  # the same in rows of the parent
     i = 0
     j = 0
     for z in range(offset[0] + 1, nz + 1, 2):
         for y in range(offset[1] + 1, ny + 1, 2):
-            for x in range(offset[2] + 1, nx + 1, 2):
-                fx = np.int32(m[z, y, x - 1]) + m[z, y, x + 1]
-                fy = np.int32(m[z, y - 1, x]) + m[z, y + 1, x]
-                fz = np.int32(m[z - 1, y, x]) + m[z + 1, y, x]
-                edges = (
-                    np.int32(m[z, y - 1, x - 1]) + m[z, y - 1, x + 1]
-                    + m[z, y + 1, x - 1] + m[z, y + 1, x + 1]
-                    + m[z - 1, y, x - 1] + m[z - 1, y, x + 1]
-                    + m[z + 1, y, x - 1] + m[z + 1, y, x + 1]
-                    + m[z - 1, y - 1, x] + m[z - 1, y + 1, x]
-                    + m[z + 1, y - 1, x] + m[z + 1, y + 1, x]
-                )  # fmt: skip
-                corners = (
-                    np.int32(m[z - 1, y - 1, x - 1]) + m[z - 1, y - 1, x + 1]
-                    + m[z - 1, y + 1, x - 1] + m[z - 1, y + 1, x + 1]
-                    + m[z + 1, y - 1, x - 1] + m[z + 1, y - 1, x + 1]
-                    + m[z + 1, y + 1, x - 1] + m[z + 1, y + 1, x + 1]
-                )  # fmt: skip
-                any_ = fx + fy + fz + edges + corners
-                out[0, j] = log[min(fx, 4095)]
-                out[1, j] = log[min(fy, 4095)]
-                out[2, j] = log[min(fz, 4095)]
-                out[3, j] = log[min(edges, 4095)]
-                out[4, j] = log[min(corners, 4095)]
+            r, z0, z1, y0, y1 = m[z, y], m[z - 1, y], m[z + 1, y], m[z, y - 1], m[z, y + 1]
+            d0, d1, d2, d3 = m[z - 1, y - 1], m[z - 1, y + 1], m[z + 1, y - 1], m[z + 1, y + 1]
+            for x in range(width):
+                ends[x] = z0[x] + z1[x]
+                sides[x] = y0[x] + y1[x]
+                across[x] = d0[x] + d1[x] + d2[x] + d3[x]
+            h0, h1 = hints[0, z - 1, y - 1], hints[1, z - 1, y - 1]
+            for x in range(1, width - 1):
+                along[x] = r[x - 1] + r[x + 1]
+                edges[x] = ends[x - 1] + ends[x + 1] + sides[x - 1] + sides[x + 1] + across[x]
+                corners[x] = across[x - 1] + across[x + 1]
+                busy[x] = along[x] | sides[x] | ends[x] | edges[x] | corners[x]
+                busy[x] |= h0[x - 1] | h1[x - 1]
+            for b in range(before.size):
+                s0, s6 = mag[before[b], z, y], faces[before[b], z, y]
+                for x in range(1, width - 1):
+                    busy[x] |= s0[x] | s6[x]
+            pz, py = (
+                ((z - 1) >> 1) + 1 if has_parent else 0,
+                ((y - 1) >> 1) + 1 if has_parent else 0,
+            )
+            p0, p6 = parent_mag[band, pz, py], parent_faces[band, pz, py]
+            n = 0
+            for k in range(half):
+                x = 2 * k + offset[2] + 1
+                any_ = busy[x]
                 if has_parent:
-                    pz = ((z - 1) >> 1) + 1
-                    py = ((y - 1) >> 1) + 1
-                    px = ((x - 1) >> 1) + 1
-                    p0 = np.int32(pm[pz, py, px])
-                    p6 = np.int32(pf[pz, py, px])
-                    near = (
-                        np.int32(pm[pz, py, px + 1 - 2 * (x & 1)])
-                        + pm[pz, py + 1 - 2 * (y & 1), px]
-                        + pm[pz + 1 - 2 * (z & 1), py, px]
-                    )
-                    any_ += p0 + p6
-                    out[5, j] = log[p0]
-                    out[6, j] = log[p6]
-                    out[7, j] = log[min(near, 4095)]
-                else:
-                    out[5, j] = 0
-                    out[6, j] = 0
-                    out[7, j] = 0
-                h0 = hints[0, z - 1, y - 1, x - 1]
-                h1 = hints[1, z - 1, y - 1, x - 1]
-                any_ += np.int32(h0) + h1
-                out[8, j] = log[h0]
-                out[9, j] = log[h1]
-                for b in range(n_before):
-                    s0 = mag[before[b], z, y, x]
-                    s6 = faces[before[b], z, y, x]
-                    any_ += np.int32(s0) + s6
-                    out[10 + 2 * b, j] = log[s0]
-                    out[11 + 2 * b, j] = log[s6]
-                if any_ > 0:
-                    where[j] = i
-                    j += 1
-                i += 1
+                    any_ |= p0[k + 1] | p6[k + 1]
+                at[n], inner[n], up[n] = x, x - 1, k + 1
+                where[j + n] = i + k
+                n += any_ != 0
+            i += half
+            if n == 0:
+                continue
+            for x in range(width):
+                along[x] = min(along[x], _CLIP)
+                sides[x] = min(sides[x], _CLIP)
+                ends[x] = min(ends[x], _CLIP)
+                edges[x] = min(edges[x], _CLIP)
+                corners[x] = min(corners[x], _CLIP)
+            last = j + n
+            for f in range(OWN):
+                _gather(sums[f], at[:n], log, out[f, j:last])
+            if has_parent:
+                py1 = parent_mag[band, pz, py + 1 - 2 * (y & 1)]
+                pz1 = parent_mag[band, pz + 1 - 2 * (z & 1), py]
+                px1 = 2 * offset[2]  # the neighbour on the side of this class
+                for k in range(half):
+                    near[k + 1] = min(p0[k + px1] + py1[k + 1] + pz1[k + 1], _CLIP)
+                _gather(p0, up[:n], log, out[OWN, j:last])
+                _gather(p6, up[:n], log, out[OWN + 1, j:last])
+                _gather(near, up[:n], log, out[OWN + 2, j:last])
+            else:
+                out[OWN : OWN + PARENT, j:last] = 0
+            _gather(h0, inner[:n], log, out[OWN + PARENT, j:last])
+            _gather(h1, inner[:n], log, out[OWN + PARENT + 1, j:last])
+            for b in range(before.size):
+                _gather(mag[before[b], z, y], at[:n], log, out[FIXED + 2 * b, j:last])
+                _gather(faces[before[b], z, y], at[:n], log, out[FIXED + 2 * b + 1, j:last])
+            j = last
     return j
 
 

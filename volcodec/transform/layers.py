@@ -20,6 +20,9 @@ import numpy as np
 from .pyramid import Pyramid, band_shape, band_view, half_shape
 
 HINTS = 2
+# floor(v / step) = v (floor(2**50 / step) + 1) >> 50 exactly, where v < 4096 step and step <= 2**19
+_RECIPROCAL_BITS = 50
+_LARGEST_RECIPROCAL = 1 << 19
 Shape = tuple[int, int, int]
 
 
@@ -44,31 +47,54 @@ def level_shapes(shape: Shape, levels: int) -> list[Shape]:
 
 
 @numba.njit(cache=True, nogil=True)
+def _reciprocal(step: int) -> int:
+    """What :func:`_in_steps` multiplies by instead of dividing; 0 where it has to divide."""
+    return (1 << _RECIPROCAL_BITS) // step + 1 if step <= _LARGEST_RECIPROCAL else 0
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _in_steps(value: int, step: int, reciprocal: int) -> int:
+    """``min(value // step, 4095)`` of a value that is not negative."""
+    if value >= step << 12:
+        return 4095
+    return (value * reciprocal) >> _RECIPROCAL_BITS if reciprocal else value // step
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _add_differences(
+    a: np.ndarray, here: np.ndarray, b: np.ndarray, gradient: np.ndarray, curvature: np.ndarray
+) -> None:
+    for x in range(gradient.size):
+        gradient[x] += abs(np.int64(b[x]) - np.int64(a[x]))
+        curvature[x] += abs(2 * np.int64(here[x]) - np.int64(a[x]) - np.int64(b[x]))
+
+
+@numba.njit(cache=True, nogil=True)
 def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
     """Gradient and curvature of the low band along the axes that ``band`` is high on, in steps."""
     nz, ny, nx = low.shape
+    width = out.shape[3]
+    gradient, curvature = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    wide = np.empty(nx + 2, np.int32)  # a row whose ends are repeated
+    reciprocal = _reciprocal(step)
     for z in range(out.shape[1]):
         for y in range(out.shape[2]):
-            for x in range(out.shape[3]):
-                here = np.int64(low[z, y, x])
-                gradient = np.int64(0)
-                curvature = np.int64(0)
-                for axis in range(3):
-                    if not (band >> axis) & 1:
-                        continue
-                    if axis == 0:
-                        a = np.int64(low[z, y, max(x - 1, 0)])
-                        b = np.int64(low[z, y, min(x + 1, nx - 1)])
-                    elif axis == 1:
-                        a = np.int64(low[z, max(y - 1, 0), x])
-                        b = np.int64(low[z, min(y + 1, ny - 1), x])
-                    else:
-                        a = np.int64(low[max(z - 1, 0), y, x])
-                        b = np.int64(low[min(z + 1, nz - 1), y, x])
-                    gradient += abs(b - a)
-                    curvature += abs(2 * here - a - b)
-                out[0, z, y, x] = min(2 * gradient // step, 4095)
-                out[1, z, y, x] = min(2 * curvature // step, 4095)
+            row = low[z, y]
+            gradient[:] = 0
+            curvature[:] = 0
+            if band & 1:
+                wide[1:-1] = row
+                wide[0], wide[-1] = row[0], row[nx - 1]
+                _add_differences(wide, row, wide[2:], gradient, curvature)
+            if band & 2:
+                before, after = low[z, max(y - 1, 0)], low[z, min(y + 1, ny - 1)]
+                _add_differences(before, row, after, gradient, curvature)
+            if band & 4:
+                before, after = low[max(z - 1, 0), y], low[min(z + 1, nz - 1), y]
+                _add_differences(before, row, after, gradient, curvature)
+            for x in range(width):
+                out[0, z, y, x] = _in_steps(2 * gradient[x], step, reciprocal)
+                out[1, z, y, x] = _in_steps(2 * curvature[x], step, reciprocal)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -82,6 +108,7 @@ def _predict(r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarr
     nz, ny, nx = r.shape
     oz, oy, ox = (band >> 2) & 1, (band >> 1) & 1, band & 1
     axes = oz + oy + ox
+    reciprocal, by_four = _reciprocal(step), _reciprocal(4 * step)
     for bz in range(p.shape[0]):
         z = 2 * bz + oz
         for by in range(p.shape[1]):
@@ -131,9 +158,15 @@ def _predict(r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarr
                         most = max(most, v)
                     seen += 1
                 spread = abs(total - linear) if axes == 1 else most - least
-                p[bz, by, bx] = np.int32((total + 8 * axes) // (16 * axes))
-                hints[0, bz, by, bx] = min(spread // (4 * step), 4095)
-                hints[1, bz, by, bx] = min(2 * slope // step, 4095)
+                if axes == 1:
+                    mean = (total + 8) >> 4
+                elif axes == 2:
+                    mean = (total + 16) >> 5
+                else:
+                    mean = (total + 24) // 48
+                p[bz, by, bx] = np.int32(mean)
+                hints[0, bz, by, bx] = _in_steps(spread, 4 * step, by_four)
+                hints[1, bz, by, bx] = _in_steps(2 * slope, step, reciprocal)
 
 
 @numba.njit(cache=True, nogil=True)
