@@ -366,3 +366,12 @@ def test_chunks_waste_little() -> None:
         chunks = _chunks((n, n, n), np.dtype("f4"))
         for chunk in chunks or ():
             assert -(-n // chunk) * chunk <= 1.1 * n + 4
+
+
+@pytest.mark.parametrize("shape", [(59, 100, 69), (60, 100, 500), (63, 64, 90), (2, 1030, 1000)])
+def test_chunks_fit_into_the_volume(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    volume = np.zeros(shape, np.float32)
+    with create_sink(tmp_path / "a.h5", shape, volume.dtype) as sink:
+        sink.write(tuple(slice(0, n) for n in shape), volume)
+    with open_source(tmp_path / "a.h5") as source:
+        assert source.shape == shape

@@ -254,11 +254,12 @@ class VolumeEncoder:
         look, kind, value = self.look(), self.target.kind, self.target.value
         tries = 0
         exact: bool | None = None
+        smooth: float | None = None
 
         def attempt(step: float) -> Outcome:
             nonlocal tries, exact
             tries += 1
-            s = targets.stepped(look, self.dtype, self.levels, step)
+            s = targets.stepped(look, self.dtype, self.levels, step, smooth)
             if exact is None:
                 s = self.settings(s)
                 exact = s.exact
@@ -275,6 +276,11 @@ class VolumeEncoder:
         finest = look.range * 2.0**-29
         if kind == "psnr":
             found = targets.search_psnr(attempt, value, look.range, finest)
+            for smooth in targets.SMOOTH:
+                if found is None or found.psnr <= value + targets.PSNR_WINDOW:
+                    break  # else tiles went from one way of coding to another, past the window
+                again = targets.search_psnr(attempt, value, look.range, finest)
+                found = again if again and again.psnr < found.psnr else found
             if found is None or found.psnr > value + targets.PSNR_WINDOW:
                 whole = lossless()
                 if found is None or whole.size <= found.size:

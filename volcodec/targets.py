@@ -21,8 +21,10 @@ BUDGET_SHARE = 0.97  # of a size budget that has to be used
 STEP_PER_BOUND = 2.0  # step of the transform over the error bound
 LAMBDA_BOUND = 0.05
 LAMBDA = 0.12
+SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends in a PSNR window
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _TRIES = 40
+_JUMP = 2e-3  # two log steps this close (0.02 dB) enclose a jump over the PSNR window
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
 _LARGEST = 709.0  # exp of more overflows
 _ALL = ("lossy", "predicted", "lattice")
@@ -130,23 +132,30 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
     )
 
 
-def stepped(look: Survey, dtype: np.dtype[Any], levels: int, step: float) -> Settings:
-    """Settings without a bound, quantised by ``step`` in the units of the data."""
+def stepped(
+    look: Survey, dtype: np.dtype[Any], levels: int, step: float, smooth: float | None = None
+) -> Settings:
+    """Settings without a bound, quantised by ``step`` in the units of the data.
+
+    With ``smooth``, only in the way whose error follows the step without jumps, and with that
+    ``lam``.
+    """
     step = shortened(step, 12)
+    lam = LAMBDA if smooth is None else smooth
     if look.lattice is not None:
         origin, pitch, _ = look.lattice
         k = shortened(step / pitch, 12)
-        fine = k < 4  # near enough to lossless coding for that to be smaller
+        fine = k < 4 and smooth is None  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
         return Settings(
-            m, levels, scale=_scale(look), lam=LAMBDA, banks=_ALL if fine else ("lossy",)
+            m, levels, scale=_scale(look), lam=lam, banks=_ALL if fine else ("lossy",)
         )
     origin = _middle(look)
-    if step < _FINEST * look.range:
+    if step < _FINEST * look.range and smooth is None:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
         return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))
     m = Mapping(dtype, "real", origin, 0.0, step, 0.0)
-    return Settings(m, levels, scale=_scale(look), lam=LAMBDA)
+    return Settings(m, levels, scale=_scale(look), lam=lam)
 
 
 def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:
@@ -214,7 +223,7 @@ def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outc
             slope = min(max(found, 0.3 * usual), 6 * usual)
         before = (x, out.psnr)
         x = _next(low, high, aim, x, out.psnr, slope)
-        if low and high and abs(low[0] - high[0]) < 1e-9:
+        if low and high and abs(low[0] - high[0]) < _JUMP:
             break
     return best
 

@@ -295,7 +295,7 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...] | N
         if axis < len(shape) - 3:
             chunks.append(1)
         else:
-            chunks.append(edge if parts * edge <= 1.1 * n else -(-n // parts))
+            chunks.append(min(edge, n) if parts * edge <= 1.1 * n else -(-n // parts))
     return tuple(chunks)
 
 
