@@ -1,49 +1,80 @@
-"""Prints the README's figures from committed results, as Markdown.
+"""Prints the README's tables from the committed study, as Markdown.
 
-python -m benchmarks.tables benchmarks/results/rd_test.json [--short]
+python -m benchmarks.tables benchmarks/results/test.json [--all]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-GAMES = ("psnr", "error", "error_native")
+from volcodec.bench.games import BEST
+from volcodec.bench.records import load
+
+Record = dict[str, Any]
+OURS = "volcodec"
+PEERS = ("sperr", "sz3", "zfp", BEST)
+GAMES = {"psnr": "equal PSNR", "error": "equal maximum error"}
 
 
-def percent(volume: dict[str, Any], game: str) -> float:
-    """The BD-rate of a volume in a game, in percent."""
-    return float(volume["bd"][game]["percent"])
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f} %"
 
 
-def rows(results: dict[str, Any]) -> list[str]:
-    """One Markdown row a volume, then mean and worst."""
-    volumes = results["volumes"]
+def _title(results: Record, codec: str) -> str:
+    return "the best of them" if codec == BEST else str(results["codecs"][codec]["title"])
+
+
+def rate(results: Record) -> list[str]:
+    """Mean and worst BD-rate of each game against each peer."""
     out = [
-        "| volume | equal PSNR | equal maximum error | the same, peers rounded |",
-        "|---|---|---|---|",
+        "| bytes against | equal PSNR: mean | worst | equal maximum error: mean | worst |",
+        "|---|---|---|---|---|",
     ]
-    for name in sorted(volumes):
-        cells = " | ".join(f"{percent(volumes[name], g):+.1f} %" for g in GAMES)
-        out.append(f"| {name} | {cells} |")
-    for label, how in (("mean", lambda v: sum(v) / len(v)), ("worst", max)):
-        cells = " | ".join(
-            f"**{how([percent(v, g) for v in volumes.values()]):+.1f} %**" for g in GAMES
-        )
-        out.append(f"| **{label}** | {cells} |")
+    for peer in PEERS:
+        cells = []
+        for game in GAMES:
+            total = results["summary"][game][OURS].get(peer, {})
+            cells += [_percent(total.get("mean")), _percent(total.get("worst"))]
+        out.append(f"| {_title(results, peer)} | {' | '.join(cells)} |")
+    return out
+
+
+def speed(results: Record) -> list[str]:
+    """MB/s each way of the codecs with a bound, one thread and all, by volume."""
+    rows = [r for r in results["throughput"] if r.get("target") == "max_error"]
+    out = ["| volume | codec | threads | encode MB/s | decode MB/s |", "|---|---|---|---|---|"]
+    for row in rows:
+        title = _title(results, row["codec"])
+        cells = [row["volume"], title, row["threads"], row["encode_mb_s"], row["decode_mb_s"]]
+        out.append(f"| {' | '.join(map(str, cells))} |")
+    return out
+
+
+def volumes(results: Record) -> list[str]:
+    """Each volume's BD-rates to SPERR at equal PSNR and to the best at equal maximum error."""
+    out = ["| volume | equal PSNR, SPERR | equal maximum error, best |", "|---|---|---|"]
+    for name, volume in sorted(results["volumes"].items()):
+        cells = [
+            _percent(volume["bd"][game].get(OURS, {}).get(peer, {}).get("percent"))
+            for game, peer in (("psnr", "sperr"), ("error", BEST))
+        ]
+        out.append(f"| {name} | {' | '.join(cells)} |")
     return out
 
 
 def main() -> None:
-    """Print the table of a results file."""
+    """Print the tables of a results file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--short", action="store_true", help="only mean and worst")
-    args = parser.parse_args()
-    lines = rows(json.loads(args.results.read_text()))
-    print("\n".join([*lines[:2], *lines[-2:]] if args.short else lines))
+    parser.add_argument("--all", action="store_true", help="each volume and the speeds as well")
+    options = parser.parse_args()
+    results = load(options.results)
+    parts = [rate(results)]
+    if options.all:
+        parts += [volumes(results), speed(results)]
+    print("\n\n".join("\n".join(part) for part in parts))
 
 
 if __name__ == "__main__":

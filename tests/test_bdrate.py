@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-# Run pytest from the root of the repository: the benchmarks are no part of the package.
-bdrate = pytest.importorskip("benchmarks.bdrate")
+from volcodec.bench import bdrate
+
+pytest.importorskip("scipy")  # comes with the extra `bench`
 
 ANCHOR = [(1.0, 35.0), (2.0, 45.0), (4.0, 60.0), (6.0, 70.0)]
 
@@ -21,12 +22,20 @@ def test_constant_saving() -> None:
     assert (result.low, result.high) == bdrate.PSNR_RANGE
 
 
-def test_pchip_against_reference_values() -> None:
-    # From scipy.interpolate.PchipInterpolator: a bend, a flat part and an extremum.
-    x, y = np.array([0.0, 1, 3, 4, 6]), np.array([0.0, 2, 2, 5, 1])
-    at = np.array([0.25, 0.5, 2.0, 3.5, 4.5, 5.75, 6.5])
-    expected = [0.6875, 4 / 3, 2.0, 3.5, 4.875, 2.192708333333333, math.nan]
-    assert bdrate.pchip(x, y, at) == pytest.approx(expected, nan_ok=True)
+def test_by_hand() -> None:
+    # Two points: the logarithm of the rate is linear. From 1 to 4 bpv over 35..65 dB the mean of
+    # log2 is 1; a codec at 1 bpv throughout needs half of it, one at 3 bpv half as much again.
+    anchor = bdrate.RateCurve([(1.0, 35.0), (4.0, 65.0)])
+    for rate, percent in ((1.0, -50.0), (3.0, 50.0), (2.0, 0.0)):
+        flat = bdrate.RateCurve([(rate, 35.0), (rate, 65.0)])
+        found = bdrate.bd_rate(flat, anchor, bdrate.PSNR_RANGE)
+        assert found.percent == pytest.approx(percent, abs=1e-9)
+
+
+def test_one_point_says_nothing_beside_itself() -> None:
+    curve = bdrate.RateCurve([(1.5, 40.0)])
+    found = np.exp(curve.log_rate(np.array([39.0, 40.0, 41.0])))
+    assert found == pytest.approx([math.nan, 1.5, math.nan], nan_ok=True)
 
 
 def test_lossless_end_stays_at_its_rate() -> None:

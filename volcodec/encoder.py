@@ -276,7 +276,8 @@ class VolumeEncoder:
         finest = look.range * 2.0**-29
         if kind == "psnr":
             found = targets.search_psnr(attempt, value, look.range, finest)
-            for smooth in targets.SMOOTH:
+            for lam in targets.SMOOTH:
+                smooth = lam
                 if found is None or found.psnr <= value + targets.PSNR_WINDOW:
                     break  # else tiles went from one way of coding to another, past the window
                 again = targets.search_psnr(attempt, value, look.range, finest)

@@ -147,9 +147,7 @@ def stepped(
         k = shortened(step / pitch, 12)
         fine = k < 4 and smooth is None  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
-        return Settings(
-            m, levels, scale=_scale(look), lam=lam, banks=_ALL if fine else ("lossy",)
-        )
+        return Settings(m, levels, scale=_scale(look), lam=lam, banks=_ALL if fine else ("lossy",))
     origin = _middle(look)
     if step < _FINEST * look.range and smooth is None:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)

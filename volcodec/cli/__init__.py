@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from volcodec.cli import coding, pictures, reports
+from volcodec.cli import bench, coding, pictures, reports
 from volcodec.cli.group import Commands, run
 
 
@@ -24,7 +24,12 @@ def commands() -> None:
     """Learned compression of scientific volumes, with promises that hold for every voxel."""
 
 
-for command in (*coding.COMMANDS, *reports.COMMANDS, *pictures.COMMANDS):
+for command in (
+    *coding.COMMANDS,
+    *reports.COMMANDS,
+    *pictures.COMMANDS,
+    *bench.COMMANDS,
+):
     commands.add_command(command)
 
 
