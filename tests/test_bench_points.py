@@ -73,7 +73,9 @@ def _study(share: float, had: float = 1.0, dtype: str = "float32") -> dict[str, 
     rates = {1e-2: 1.0, 1e-3: 2.0, 1e-4: 4.0}
     theirs = [_peer_point(b, 35 + 10 * b, e * had) for e, b in rates.items()]
     ours = [{**_peer_point(share * b, 35 + 10 * b, e), "max": e / 2} for e, b in rates.items()]
-    ours.append({"target": "lossless", "asked": None, "bpv": 9, "psnr": None, "bytes": 9})
+    ours.append(
+        {"target": "lossless", "asked": None, "bpv": 9, "psnr": None, "max": 0.0, "bytes": 9}
+    )
     return {"dtype": dtype, "range": 255.0, "group": "g", "points": {"v": ours, "p": theirs}}
 
 

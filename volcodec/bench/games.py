@@ -1,8 +1,9 @@
 """The two games that are played with recorded points, and what comes of them over many volumes.
 
 Game `psnr`: equal PSNR over 35..65 dB. Game `error`: equal maximum error over 1e-2..1e-4 of the
-range. A peer counts at the error it really had where that is less than the bound asked, volcodec
-always at the error it was asked for, since that is what it promises.
+range. A peer counts at the error it had: where it kept the bound asked, that is the kinder of the
+two, and where it did not, the bound was not kept. volcodec counts at the error it was asked for,
+since that is what it promises.
 
 The `_native` variant of a game measures the peers after rounding to the integer dtype of the
 volume, as their user would; for floating-point volumes both variants are the same.
@@ -37,7 +38,8 @@ def is_integer(volume: Record) -> bool:
 
 
 def _of(points: Sequence[Record], *targets: str) -> list[Record]:
-    return [point for point in points if point["target"] in targets]
+    """The points of these targets, without those whose error is not finite (max is null)."""
+    return [p for p in points if p["target"] in targets and p["max"] is not None]
 
 
 def _decibels(value: float | None) -> float:
@@ -57,7 +59,7 @@ def measured_error_curve(points: Sequence[Record], volume: Record, native: bool)
     if native and any("max_native" in p for p in chosen):
         span = volume["range"]
         return staircase(((p["bpv"], p["max_native"] * span) for p in chosen), span)
-    return RateCurve((p["bpv"], error_quality(p["max"])) for p in chosen if p["max"] is not None)
+    return RateCurve((p["bpv"], error_quality(p["max"])) for p in chosen)
 
 
 def asked_error_curve(points: Sequence[Record], volume: Record) -> RateCurve:

@@ -17,19 +17,24 @@ _CLOSE = 0.01  # how near the peer's rate has to come
 _TRIES = 12
 
 
-def equal_rate(
-    peer: Any, volume: NDArray[Any], size: int
-) -> tuple[bytes, NDArray[Any]]:  # fmt: skip
+def equal_rate(peer: Any, volume: NDArray[Any], size: int) -> tuple[bytes, NDArray[Any]]:
     """A file of the peer of at most ``size`` (1 + 1 %) bytes, as near to it as bisection comes.
 
     ``volume`` is (Z, Y, X). Returns the file and what it decodes to.
     """
     span = quality.value_range(volume)
-    fine, coarse = -6.0, 0.5  # log10 of the relative error asked for
+    bounded = "max_error" in peer.targets
+    fine, coarse = (-6.0, 0.5) if bounded else (120.0, 1.0)
+
+    def encode(asked: float) -> bytes:
+        if bounded:  # asked: log10 of the relative error
+            return bytes(peer.encode(volume, "max_error", 10.0**asked * span, 1))
+        return bytes(peer.encode(volume, "psnr", asked, 1))
+
     best: bytes | None = None
     for _ in range(_TRIES):
         middle = (fine + coarse) / 2
-        blob = peer.encode(volume, "max_error", 10.0**middle * span, 1)
+        blob = encode(middle)
         if len(blob) <= size * (1 + _CLOSE):
             best = blob if best is None or len(blob) > len(best) else best
             coarse = middle
@@ -38,7 +43,7 @@ def equal_rate(
         else:
             fine = middle
     if best is None:
-        best = peer.encode(volume, "max_error", 10.0**coarse * span, 1)
+        best = encode(coarse)
     return best, peer.decode(best, volume.shape, volume.dtype, 1)
 
 

@@ -129,7 +129,7 @@ class Study:
             if wanted is not None and peer.name not in wanted:
                 continue
             missing = peer.missing()
-            title = peer.name if missing else peer.title()
+            title = peer.title()
             self.codecs[peer.name] = {"title": title, "family": peer.family, "missing": missing}
             if not missing:
                 self.identities[peer.name] = title

@@ -26,6 +26,7 @@ from volcodec.parallel import thread_count
 
 Record = dict[str, Any]
 RELATIVE_ERROR = 1e-3
+PSNR = 60.0  # dB, of a peer that keeps no bound
 _VOLUMES, _QUICK_VOLUMES = 3, 1
 _SMALLEST = 1 << 20  # voxels from which a volume says something about speed
 _LARGEST = 1 << 28  # bytes up to which the processes of all codecs may hold it at once
@@ -70,11 +71,12 @@ def _calls(
             lambda blob: own.decode(blob, threads=threads),
         )
     peer = peers.named(codec)
-    target = "max_error" if "max_error" in peer.targets else "lossless"
+    target = next(t for t in ("max_error", "lossless", "psnr") if t in peer.targets)
+    value = PSNR if target == "psnr" else bound
     whole = volume.reshape((1,) * (3 - volume.ndim) + volume.shape)
     return (
         target,
-        lambda: peer.encode(whole, target, bound, threads),
+        lambda: peer.encode(whole, target, value, threads),
         lambda blob: peer.decode(blob, whole.shape, whole.dtype, threads),
     )
 
@@ -222,7 +224,7 @@ def _row(codec: str, resident: bool, threads: int, raw: int, server: _Server) ->
     return {
         **row,
         "target": target,
-        "asked": RELATIVE_ERROR if target == "max_error" else None,
+        "asked": {"max_error": RELATIVE_ERROR, "psnr": PSNR}.get(target),
         "bytes": server.repeats[-1]["bytes"],
         "encode_mb_s": rounded(raw / 1e6 / seconds["encode_s"], 4),
         "decode_mb_s": rounded(raw / 1e6 / seconds["decode_s"], 4),
