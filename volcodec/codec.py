@@ -12,8 +12,9 @@ from . import models
 from .container import Reader
 from .container.header import MAX_ATTRS
 from .decoder import Progress, VolumeDecoder
-from .encoder import Options, VolumeEncoder, to_bytes
+from .encoder import VolumeEncoder, to_bytes
 from .errors import FormatError, InputError
+from .request import Options
 from .targets import target
 from .tiles import ArraySource, whole_number
 

@@ -5,76 +5,36 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from . import targets
+from . import search, targets
 from .container import Header, TileEntry, pack, packed_size
 from .container.header import IDENTITY_SIZE
 from .errors import InputError
 from .models import Model
 from .parallel import ordered_map
+from .quantiser import expected_square
+from .request import Options, check_dtype, check_shape
 from .scales import scale_count
+from .search import Outcome
 from .survey import Survey, survey
-from .targets import Outcome, Target
+from .targets import Target
 from .tilecoder import Settings, Tile, TileCoder
 from .tiledecoder import CONSTANT, RAW
-from .tiles import Shape, Source, boxes, tile_shape
-from .transform.pyramid import default_levels
-from .values import DTYPES, shortened
+from .tiles import Source, boxes, tile_shape
+from .transform.pyramid import FRACTION, default_levels
+from .values import Mapping, shortened
 
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
+_SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to encode, beyond the target; names as in the public API."""
-
-    support: str = "auto"
-    background: float = 0.0
-    effort: int = 5
-    tile: int | None = None
-    threads: int | None = None
-    attrs: dict[str, Any] = field(default_factory=dict)
-    dataset: str = ""
-    embed_model: bool = False
-
-
-def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The native form of a dtype that volcodec takes; InputError that says what to do else."""
-    native = dtype.newbyteorder("=")
-    if native not in DTYPES:
-        hint = {
-            "b": "convert it to uint8",
-            "c": "encode its real and imaginary parts as two volumes",
-        }.get(dtype.kind, "convert it to float64, or to int32 or uint32 where the values fit")
-        if dtype.kind not in "biufcV" and dtype.name != "bfloat16":
-            hint = "only numbers can be compressed"
-        elif dtype.name == "bfloat16":
-            hint = "convert it to float32"
-        raise InputError(f"volumes of dtype {dtype} are not supported: {hint}")
-    return native
-
-
-def check_shape(shape: tuple[int, ...]) -> Shape:
-    """(Z, Y, X) of a volume or of one slice; InputError that says what to do else."""
-    if len(shape) not in (2, 3):
-        hint = (
-            "reshape it to two or three axes"
-            if len(shape) < 2
-            else "encode its volumes one by one, or as the frames of a series"
-        )
-        raise InputError(f"a volume has 3 axes (a slice 2), this array has {len(shape)}: {hint}")
-    if 0 in shape:
-        raise InputError(f"the volume is empty: its shape is {shape}")
-    return (1, *shape) if len(shape) == 2 else shape  # type: ignore[return-value]
 
 
 class VolumeEncoder:
@@ -275,14 +235,15 @@ class VolumeEncoder:
 
         finest = look.range * 2.0**-29
         if kind == "psnr":
-            found = targets.search_psnr(attempt, value, look.range, finest)
+            predicted = self._prediction()
+            found = search.search_psnr(attempt, value, look.range, finest, predicted)
             for lam in targets.SMOOTH:
                 smooth = lam
-                if found is None or found.psnr <= value + targets.PSNR_WINDOW:
+                if found is None or found.psnr <= value + search.PSNR_WINDOW:
                     break  # else tiles went from one way of coding to another, past the window
-                again = targets.search_psnr(attempt, value, look.range, finest)
+                again = search.search_psnr(attempt, value, look.range, finest, predicted)
                 found = again if again and again.psnr < found.psnr else found
-            if found is None or found.psnr > value + targets.PSNR_WINDOW:
+            if found is None or found.psnr > value + search.PSNR_WINDOW:
                 whole = lossless()
                 if found is None or whole.size <= found.size:
                     found = whole
@@ -294,7 +255,7 @@ class VolumeEncoder:
         enough = False
         if not self.degenerate():
             start = look.range * 2.0 ** -min(max(8 * budget / voxels, 1), 16)
-            best, enough = targets.search_size(attempt, max(budget, 1), start, finest)
+            best, enough = search.search_size(attempt, max(budget, 1), start, finest)
         if not enough:
             whole = lossless()
             if whole.size <= budget:
@@ -308,6 +269,36 @@ class VolumeEncoder:
                 f"or {math.ceil(8e3 * least / voxels) / 1e3:g} bits a voxel"
             )
         return best
+
+    def _prediction(self) -> search.Prediction:
+        """PSNR as a function of the log step, from how the coefficients are spread."""
+        spread = self.look().range
+        lossy = self.coder.coders.get("lossy")
+        if lossy is None:
+            return search.plain_prediction(spread)
+        unit = spread * 2.0**-_SPECTRUM_BITS
+        middle = self.look().low + spread / 2
+        mapping = Mapping(self.dtype, "real", middle, 0.0, unit * (1 << FRACTION), 0.0)
+        chosen = range(0, self.count, -(-self.count // _SPECTRUM_TILES))
+
+        def work(i: int) -> tuple[np.ndarray, int]:
+            values = self._read(i)
+            if self.dtype.kind == "f":
+                values = np.where(np.isfinite(values), values, self.dtype.type(middle))
+            integers = mapping.to_integers(values, unit)
+            assert integers is not None
+            return lossy.spectrum(integers, self.levels), values.size
+
+        found = list(self._map(work, chosen, "look"))
+        spectrum = sum(part for part, _ in found)
+        voxels = sum(size for _, size in found)
+
+        def predicted(x: float) -> float:
+            step = math.exp(x) / mapping.step
+            square = expected_square(spectrum, step, targets.LAMBDA) / voxels
+            return -10 * math.log10(max(square, 1e-300)) + 20 * math.log10(spread / mapping.step)
+
+        return predicted
 
     def _keeps_support(self, s: Settings) -> bool:
         """Whether exact support was wished and lossless coding gives it without a mask."""

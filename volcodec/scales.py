@@ -14,7 +14,14 @@ from .entropy import bands, contexts
 from .entropy.classic import classic_tables
 from .entropy.streams import LevelRuns, Plan, StreamReader
 from .models import Bank
-from .quantiser import RECONSTRUCTION_BITS, activity, band_step, centroids
+from .quantiser import (
+    OCTAVES,
+    RECONSTRUCTION_BITS,
+    activity,
+    add_spectrum,
+    band_step,
+    centroids,
+)
 from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
 
@@ -171,6 +178,17 @@ class ScaleCoder:
             for level in range(1, min(levels, 2) + 1)
             for band in BAND_ORDER
         )
+
+    def spectrum(self, tile: np.ndarray, levels: int) -> np.ndarray:
+        """How the coefficients of ``tile`` (int32) are spread over magnitudes in steps."""
+        shape: Shape = tile.shape  # type: ignore[assignment]
+        out = np.zeros((2, 8 * OCTAVES))
+        arrays = self.bank.pyramid.analysis(tile, levels)
+        for level in range(1, levels + 1):
+            for band in BAND_ORDER:
+                coefs = band_view(arrays[level - 1], band)
+                add_spectrum(coefs, self._step(shape, level, band, 1), out)
+        return out
 
     def _write(
         self, found: dict[int, LevelRuns], levels: int, scales: int

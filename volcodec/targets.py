@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +15,12 @@ from .values import Mapping, shortened
 
 DEFAULT = ("rel_error", 1e-3)
 KINDS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
-PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
-BUDGET_SHARE = 0.97  # of a size budget that has to be used
 STEP_PER_BOUND = 2.0  # step of the transform over the error bound
 LAMBDA_BOUND = 0.05
 LAMBDA = 0.12
 SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends in a PSNR window
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
-_TRIES = 40
-_JUMP = 2e-3  # two log steps this close (0.02 dB) enclose a jump over the PSNR window
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
-_LARGEST = 709.0  # exp of more overflows
 _ALL = ("lossy", "predicted", "lattice")
 
 
@@ -173,113 +167,3 @@ def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[A
         limit = min(s.bound, look.range * 1e-6)
         nudge = small if small < limit * 1e-3 else float(info.smallest_subnormal)
     return replace(s, exact=True, background=background, nudge=nudge)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one try gave: bytes of the file, PSNR in dB, and the thing itself."""
-
-    size: int
-    psnr: float
-    result: Any
-
-
-Try = Callable[[float], Outcome]
-
-
-def search_psnr(attempt: Try, psnr: float, spread: float, finest: float) -> Outcome | None:
-    """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
-
-    ``spread`` is the volume's range; steps are tried between ``finest`` and 20 times the range.
-    """
-    low: tuple[float, float] | None = None  # log step that is too coarse, its PSNR
-    high: tuple[float, float] | None = None  # fine enough
-    best: Outcome | None = None
-    before: tuple[float, float] | None = None
-    slope = usual = math.log(10) / 20
-    aim = psnr + PSNR_WINDOW / 3
-    x = math.log(spread) - (aim - 10.8) / 20 * math.log(10)
-    top, bottom = min(math.log(spread) + 3, _LARGEST), math.log(max(finest, 5e-324))
-    for _ in range(_TRIES):
-        x = min(max(x, bottom), top)
-        out = attempt(math.exp(x))
-        if out.psnr >= psnr and (best is None or out.psnr < best.psnr):
-            best = out
-        if psnr <= out.psnr <= psnr + PSNR_WINDOW:
-            return out
-        if out.psnr < psnr:
-            low = (x, out.psnr)
-            if x <= bottom:
-                return None
-        else:
-            high = (x, out.psnr)
-            if x >= top:
-                return out
-        if before is not None and abs(out.psnr - before[1]) > 0.05 and math.isfinite(before[1]):
-            # the slope between the last two tries, unless it is absurd
-            found = (x - before[0]) / (before[1] - out.psnr)
-            slope = min(max(found, 0.3 * usual), 6 * usual)
-        before = (x, out.psnr)
-        x = _next(low, high, aim, x, out.psnr, slope)
-        if low and high and abs(low[0] - high[0]) < _JUMP:
-            break
-    return best
-
-
-def _next(
-    low: tuple[float, float] | None,
-    high: tuple[float, float] | None,
-    aim: float,
-    x: float,
-    value: float,
-    slope: float,
-) -> float:
-    """The next log step: along the slope, or between two that enclose the aim."""
-    if low is None or high is None:
-        if not math.isfinite(value):
-            return x + 1.5
-        move = (value - aim) * slope
-        return x + math.copysign(max(abs(move), 0.01), move)
-    if not math.isfinite(high[1]):
-        return (low[0] + high[0]) / 2
-    share = (aim - low[1]) / (high[1] - low[1])
-    return low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
-
-
-def search_size(
-    attempt: Try, budget: int, start: float, finest: float
-) -> tuple[Outcome | None, bool]:
-    """The finest step whose file fits ``budget`` bytes, and whether it uses enough of it.
-
-    The second value is False where even the finest step leaves more than 3 % unused.
-    """
-    top, bottom = min(math.log(start) + 12, _LARGEST), math.log(max(finest, 5e-324))
-    x = math.log(start)
-    fits: tuple[float, float] | None = None
-    over: tuple[float, float] | None = None
-    best: Outcome | None = None
-    aim = math.log(budget * (1 + BUDGET_SHARE) / 2)
-    for _ in range(_TRIES):
-        x = min(max(x, bottom), top)
-        out = attempt(math.exp(x))
-        if out.size <= budget:
-            if best is None or out.size > best.size:
-                best = out
-            fits = (x, math.log(out.size))
-            if out.size >= BUDGET_SHARE * budget:
-                return best, True
-            if x <= bottom:
-                return best, False
-        else:
-            over = (x, math.log(out.size))
-            if x >= top:
-                return best, False
-        if fits is None or over is None:
-            move = (math.log(out.size) - aim) * 0.9
-            x += math.copysign(max(abs(move), 0.05), move)
-        else:
-            share = (aim - fits[1]) / (over[1] - fits[1])
-            x = fits[0] + min(max(share, 0.15), 0.85) * (over[0] - fits[0])
-            if abs(fits[0] - over[0]) < 1e-6:
-                break
-    return best, best is not None and best.size >= BUDGET_SHARE * budget

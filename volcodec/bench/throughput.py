@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,13 @@ def choose(volumes: list[Measured], records: dict[str, Record], quick: bool) -> 
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process in MB."""
+    """Peak resident memory of this process in MB, without what its parent had."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
@@ -59,11 +66,11 @@ def _calls(
 ) -> tuple[str, Callable[[], bytes], Callable[[bytes], Any]]:
     """What is measured: the target, and how to encode and to decode."""
     bound = RELATIVE_ERROR * quality.value_range(volume)
+    corner = np.ascontiguousarray(volume[tuple(slice(0, 32) for _ in volume.shape)])
     if model:
         import volcodec
 
         own = volcodec.Codec(model, device=device, threads=threads)
-        corner = np.ascontiguousarray(volume[tuple(slice(0, 32) for _ in volume.shape)])
         own.decode(own.encode(corner, rel_error=RELATIVE_ERROR))
         return (
             "max_error",
@@ -73,7 +80,8 @@ def _calls(
     peer = peers.named(codec)
     target = next(t for t in ("max_error", "lossless", "psnr") if t in peer.targets)
     value = PSNR if target == "psnr" else bound
-    whole = volume.reshape((1,) * (3 - volume.ndim) + volume.shape)
+    whole, small = (v.reshape((1,) * (3 - v.ndim) + v.shape) for v in (volume, corner))
+    peer.decode(peer.encode(small, target, value, threads), small.shape, small.dtype, threads)
     return (
         target,
         lambda: peer.encode(whole, target, value, threads),

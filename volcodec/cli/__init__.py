@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from volcodec.cli import bench, coding, pictures, reports
+from volcodec.cli import bench, coding, pictures, reports, train
 from volcodec.cli.group import Commands, run
 
 
@@ -28,6 +28,7 @@ for command in (
     *coding.COMMANDS,
     *reports.COMMANDS,
     *pictures.COMMANDS,
+    *train.COMMANDS,
     *bench.COMMANDS,
 ):
     commands.add_command(command)
