@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality import measure, value_range
+from volcodec.bench.quality import measure, value_range
 
 Volume = NDArray[Any]
 

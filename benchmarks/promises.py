@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from benchmarks.data import load_volume, recorded_path, volume_files
 from benchmarks.edge_cases import CASES, QUICK_CASES
 from benchmarks.promise_checks import broken_promises, support_kept
-from benchmarks.quality import measure, value_range
-from benchmarks.records import rounded, save
-from benchmarks.workers import JobError, run_jobs
+from volcodec.bench.quality import measure, value_range
+from volcodec.bench.records import rounded, save
+from volcodec.bench.workers import JobError, run_jobs
 
 Volume = NDArray[Any]
 Row = dict[str, Any]

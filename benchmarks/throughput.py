@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.generate import smoke, write_smoke
-from benchmarks.records import rounded, save
-from benchmarks.workers import JobError, run_jobs
+from volcodec.bench.conditions import processor
+from volcodec.bench.records import rounded, save
+from volcodec.bench.workers import JobError, run_jobs
 
 Record = dict[str, Any]
 
@@ -213,7 +214,7 @@ def main() -> int:
             results.append({**about, **_run(step, work)})
     machine = {
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "python": platform.python_version(),
     }
     model = Path(options.model).name
