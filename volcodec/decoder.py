@@ -44,7 +44,10 @@ def frame_settings(header: Header) -> Frame:
         if float(np.float64(header.background).astype(dtype)) != header.background:
             raise FormatError(f"the header's background is not a value of {dtype}")
     exact = header.support == "exact" and header.nudge != 0
-    return Frame(mapping, header.levels, header.scales, exact, header.background, header.nudge)
+    return Frame(
+        mapping, header.levels, header.scales, exact, header.background, header.nudge,
+        header.value_range,
+    )  # fmt: skip
 
 
 class VolumeDecoder:

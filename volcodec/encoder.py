@@ -134,7 +134,7 @@ class VolumeEncoder:
     def settings(self, s: Settings) -> Settings:
         """The settings with or without exact support, as the options and the tiles say."""
         wish = self.options.support
-        s = replace(s, scales=self.scales)
+        s = replace(s, scales=self.scales, spread=self.look().range)
         if wish == "off" or s.mapping.domain == "bits":
             return s
         look = self.look()
@@ -224,7 +224,7 @@ class VolumeEncoder:
                 s = self.settings(s)
                 exact = s.exact
             else:
-                s = replace(s, scales=self.scales)
+                s = replace(s, scales=self.scales, spread=self.look().range)
                 if exact:
                     s = targets.with_support(s, self.background, look, self.dtype)
             return self._outcome(s, f"encode, try {tries}")

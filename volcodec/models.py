@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from .autoencoder import NETWORKS, Autoencoder
 from .container.header import IDENTITY_SIZE
 from .entropy import contexts
 from .entropy.tables import Tables
 from .errors import ModelError
+from .transform.network import Layer
 from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
 
 SUFFIX = ".safetensors"
 MAX_BYTES = 64 << 20
 BANKS = ("lossy", "lattice", "predicted")
+PYRAMID, UNET = "volcodec-pyramid-1", "volcodec-unet-1"  # formats; a unet has a pyramid's banks too
+_LAYERS, _CHANNELS = 64, 1024  # most of a network
 _SHIPPED = Path(__file__).parent / "weights"
 _SOURCE_TREE = Path(__file__).parent.parent / "models"
 
@@ -46,7 +50,10 @@ class Bank:
 
 @dataclass(frozen=True)
 class Model:
-    """A model in memory: its banks, gains (see quantiser), card and SHA-256 identity."""
+    """A model in memory: its banks, gains (see quantiser), card and SHA-256 identity.
+
+    ``unet``: the autoencoder, where the model has one.
+    """
 
     name: str
     identity: bytes
@@ -54,6 +61,7 @@ class Model:
     banks: dict[str, Bank] = field(repr=False)
     gains: np.ndarray = field(repr=False)
     data: bytes = field(repr=False)
+    unet: Autoencoder | None = field(repr=False, default=None)
 
     def named(self, identity: bytes) -> bool:
         """Whether ``identity``, the beginning of a SHA-256 in a file's header, is this model's."""
@@ -81,7 +89,7 @@ def read(data: bytes, name: str) -> Model:
         tensors = load(data)
         meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         card = json.loads(meta["card"])
-        if meta.get("format") != "volcodec-pyramid-1":
+        if meta.get("format") not in (PYRAMID, UNET):
             raise ValueError(f"its format is {meta.get('format')!r}")
         banks = {b: _bank(tensors, b, card["shifts"]) for b in BANKS}
         if tensors["gains"].dtype != np.int32:
@@ -89,11 +97,49 @@ def read(data: bytes, name: str) -> Model:
         gains = tensors["gains"].astype(np.int64)
         if gains.shape != (2, MAX_LEVELS) or (gains <= 0).any() or (gains >= 1 << 24).any():
             raise ValueError("gains are out of range")
+        unet = _autoencoder(tensors, card["unet"]) if meta["format"] == UNET else None
     except ModelError:
         raise
     except Exception as error:  # whatever hostile bytes provoke in the reader is one thing to us
         raise ModelError(f"{name} is not a volcodec model: {error}") from None
-    return Model(name, hashlib.sha256(data).digest(), card, banks, gains, data)
+    return Model(name, hashlib.sha256(data).digest(), card, banks, gains, data, unet)
+
+
+def _autoencoder(tensors: dict[str, np.ndarray], card: dict[str, Any]) -> Autoencoder:
+    networks: dict[str, tuple[Layer, ...]] = {}
+    for name in NETWORKS:
+        layers = []
+        if not 1 <= len(card[name]) <= _LAYERS:
+            raise ValueError(f"unet.{name} has {len(card[name])} layers")
+        for i, about in enumerate(card[name]):
+            weight, bias = (tensors[f"unet.{name}.{i}.{key}"] for key in ("weight", "bias"))
+            if weight.dtype != np.int16 or bias.dtype != np.int32 or max(weight.shape) > _CHANNELS:
+                raise ValueError(f"layer {i} of unet.{name} is of another type or too large")
+            numbers = [about[key] for key in ("shift", "low", "high", "adds")]
+            triples = [about[key] for key in ("stride", "spread")]
+            if not all(type(n) is int for n in [*numbers, *triples[0], *triples[1]]):
+                raise ValueError(f"layer {i} of unet.{name} is described by no integers")
+            if any(len(t) != 3 or not all(1 <= n <= 8 for n in t) for t in triples):
+                raise ValueError(f"layer {i} of unet.{name} has an impossible stride or spread")
+            shift, low, high, adds = numbers
+            layers.append(
+                Layer(
+                    np.ascontiguousarray(weight.astype(np.float32)), bias.astype(np.float32),
+                    tuple(triples[0]), shift, low, high, about["rectify"] is True, adds,
+                    tuple(triples[1]),
+                )
+            )  # fmt: skip
+        networks[name] = tuple(layers)
+    freq, gain, back = (tensors[f"unet.{key}"] for key in ("freq", "gain", "back"))
+    if freq.dtype != np.uint16 or gain.dtype != np.float64 or back.dtype != np.int32:
+        raise ValueError("unet.freq, unet.gain or unet.back is of another type")
+    unit = float(card["unit"])
+    if not 0 < unit < 1 or gain.ndim != 2 or not 1 <= gain.shape[1] <= _CHANNELS:
+        raise ValueError("unet.unit or unet.gain is out of range")
+    door = tuple(card["door"])
+    found = Autoencoder(networks, Tables(freq), gain, back.astype(np.int64), unit, door)  # type: ignore[arg-type]
+    found.check()
+    return found
 
 
 def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:

@@ -11,6 +11,7 @@ import numpy as np
 import zstandard
 
 from . import correction, support, voxels
+from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import Model
 from .scales import Encoded
@@ -24,9 +25,12 @@ from .tiledecoder import (
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
     RAW,
+    UNET_CLASSIC,
+    UNET_LEARNED,
     WHOLE,
     Frame,
     TileDecoder,
+    base_integers,
     beside,
 )
 from .values import to_ordered
@@ -37,6 +41,7 @@ _CODINGS = {
     "lossy": (LEARNED, CLASSIC),
     "lattice": (LATTICE_LEARNED, LATTICE_CLASSIC),
     "predicted": (PREDICTED_LEARNED, PREDICTED_CLASSIC),
+    "unet": (UNET_LEARNED, UNET_CLASSIC),
 }
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which an octant decides between the banks
@@ -175,6 +180,8 @@ class TileCoder:
         for bank in s.banks:
             if not hides:
                 yield bank, values, look.hidden, 0
+                if bank == "lossy" and self.decoder.unet is not None and s.spread > 0:
+                    yield "unet", values, look.hidden, WHOLE
             elif bank == "predicted":
                 usable = values
                 if look.any_special:
@@ -185,6 +192,8 @@ class TileCoder:
             elif bank == "lossy":
                 usable, filled = self._without_cliffs(values, look, bank, s)
                 yield bank, usable, look.hidden, filled
+                if self.decoder.unet is not None and s.spread > 0:
+                    yield "unet", usable, look.hidden, filled | WHOLE
             elif look.any_masked:  # a cliff costs the reversible wavelet less than what fills it
                 usable = _filled(values, look.special) if look.any_special else values
                 yield bank, usable, look.hidden, 0
@@ -196,6 +205,8 @@ class TileCoder:
     ) -> tuple[int, tuple[bytes, ...]] | None:
         """The coding and the streams by one bank; None where the integers would overflow."""
         m = s.mapping
+        if bank == "unet":
+            return self._on_base(values, hidden, s)
         unit, step = m.units(bank)
         if m.domain == "bits":
             narrow = values.astype(np.float32) if values.dtype == np.float64 else values
@@ -205,11 +216,25 @@ class TileCoder:
         if integers is None:
             return None
         made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, free, s.scales)
-        fix = b""
-        if m.domain != "bits" and (np.isfinite(s.bound) or s.exact):
-            rough = m.to_values(made.decoded, unit, None)
-            fix = correction.encode(_outliers(values, rough, hidden, s))
+        fix = b"" if m.domain == "bits" else _fix(values, made.decoded, unit, hidden, s)
         return _CODINGS[bank][made.classical], (*made.streams, fix)
+
+    def _on_base(
+        self, values: np.ndarray, hidden: np.ndarray, s: Settings
+    ) -> tuple[int, tuple[bytes, ...]] | None:
+        """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
+        assert self.decoder.unet is not None
+        m = s.mapping
+        integers = m.to_integers(values, m.unit)
+        if integers is None:
+            return None
+        scale = m.unit * (m.pitch if m.snap else 1.0) / s.spread
+        latents, base = self.decoder.unet.encode(integers * scale + 0.5, _rate(s))
+        left = integers - base_integers(base, s)
+        made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
+        first = len(latents).to_bytes(4, "little") + latents + made.streams[0]
+        fix = _fix(values, made.decoded + (integers - left), m.unit, hidden, s)
+        return _CODINGS["unet"][made.classical], (first, *made.streams[1:], fix)
 
     def _without_cliffs(
         self, values: np.ndarray, look: Look, bank: str, s: Settings
@@ -285,6 +310,23 @@ def _busiest(values: np.ndarray, hidden: np.ndarray) -> tuple[slice, slice, slic
     with np.errstate(invalid="ignore", over="ignore"):
         shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
     return boxes[int(np.argmax(np.nan_to_num(shares)))]
+
+
+def _fix(
+    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
+) -> bytes:
+    """The correction that brings decoded integers within the bound."""
+    if not (np.isfinite(s.bound) or s.exact):
+        return b""
+    return correction.encode(_outliers(values, s.mapping.to_values(decoded, unit, None), hidden, s))
+
+
+def _rate(s: Settings) -> int:
+    """Which of the autoencoder's rates suits a step: at high rate lambda is 6 / ln 2 / step**2."""
+    m = s.mapping
+    step = m.step * (m.pitch if m.snap else 1.0) / s.spread
+    place = (np.log(6 / np.log(2) / step**2) - np.log(LAMBDAS[0])) / np.log(LAMBDAS[1] / LAMBDAS[0])
+    return int(np.clip(np.rint(place * (RATES - 1)), 0, RATES - 1))
 
 
 def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:

@@ -11,15 +11,15 @@ from . import correction, support
 from .errors import FormatError
 from .models import Model
 from .scales import MAX_SCALES, ScaleCoder
-from .values import Mapping, from_ordered
+from .values import LARGEST, Mapping, from_ordered
 
 (
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
-    PREDICTED_LEARNED, PREDICTED_CLASSIC,
-) = range(8)  # fmt: skip
+    PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC,
+) = range(10)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: NaN or infinities among the bits, so that previews decode the whole tile
-CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC)
+CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC)
 Shape = tuple[int, int, int]
 
 
@@ -28,7 +28,8 @@ class Frame:
     """What all tiles of a file share.
 
     ``scales``: streams of symbols in a tile. ``exact``: keep the background; ``nudge``: how far
-    from it a visible voxel is put where it would hit it.
+    from it a visible voxel is put where it would hit it. ``spread``: the range of the volume, as
+    the header states it.
     """
 
     mapping: Mapping
@@ -37,6 +38,7 @@ class Frame:
     exact: bool = False
     background: float = 0.0
     nudge: float = 0.0
+    spread: float = 0.0
 
 
 class TileDecoder:
@@ -44,6 +46,7 @@ class TileDecoder:
 
     def __init__(self, model: Model | None) -> None:
         self.coders: dict[str, ScaleCoder] = {}
+        self.unet = model.unet if model is not None else None
         if model is not None:
             for name, bank in model.banks.items():
                 self.coders[name] = ScaleCoder(
@@ -87,6 +90,11 @@ class TileDecoder:
         """The low band after ``stop`` levels and the unit of its integers."""
         m = f.mapping
         name = bank_of(coding)
+        base: np.ndarray | None = None
+        if coding in (UNET_LEARNED, UNET_CLASSIC):
+            if stop:
+                raise FormatError("a tile on an autoencoder's base has no preview of its own")
+            base, scales = self._base(scales, shape, f)
         if name not in self.coders:
             raise FormatError("a tile is coded with a model, but the file names none")
         unit, step = m.units(name)
@@ -95,14 +103,34 @@ class TileDecoder:
         if unit <= 0 and m.domain != "bits":
             raise FormatError("a tile is coded in a way for which the header gives no step")
         classical = coding in CLASSICAL
-        return self.coders[name].decode(
-            scales[: f.scales], shape, f.levels, stop, classical, step
-        ), unit
+        found = self.coders[name].decode(scales[: f.scales], shape, f.levels, stop, classical, step)
+        return found if base is None else found + base, unit
+
+    def _base(self, scales: list[bytes], shape: Shape, f: Frame) -> tuple[np.ndarray, list[bytes]]:
+        """The autoencoder's base of a tile, and the streams without the latents."""
+        if self.unet is None:
+            raise FormatError("a tile is coded with an autoencoder, which the model lacks")
+        if f.mapping.domain == "bits" or f.mapping.step <= 0:
+            raise FormatError("a tile on an autoencoder's base needs a step")
+        first = scales[0]
+        size = int.from_bytes(first[:4], "little")
+        if len(first) < 4 or 4 + size > len(first):
+            raise FormatError("latents are longer than the scale that holds them")
+        base = self.unet.decode(first[4 : 4 + size], shape)
+        return base_integers(base, f), [first[4 + size :], *scales[1:]]
+
+
+def base_integers(base: np.ndarray, f: Frame) -> np.ndarray:
+    """An autoencoder's base (shares of the range) in the units of the lossy bank, int32."""
+    m = f.mapping
+    with np.errstate(all="ignore"):
+        units = np.rint((base - 0.5) * (f.spread / (m.pitch if m.snap else 1.0) / m.unit))
+    return np.clip(np.nan_to_num(units), -LARGEST, LARGEST).astype(np.int32)
 
 
 def bank_of(coding: int) -> str:
     """The model's bank that codes a tile: by the wavelet, on a lattice, or by prediction."""
-    if coding in (LEARNED, CLASSIC):
+    if coding in (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC):
         return "lossy"
     return "lattice" if coding in (LATTICE_LEARNED, LATTICE_CLASSIC) else "predicted"
 

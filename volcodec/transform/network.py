@@ -25,9 +25,10 @@ class Layer:
     """One convolution, same-padded with zeros.
 
     ``weight`` float32 (out, in, kz, ky, kx) and ``bias`` float32 (out,) hold integers; ``stride``
-    per axis. The sum is divided by 2**``shift`` and rounded down; with ``adds`` the input of layer
-    number ``adds`` is then added; the result is clipped to ``low``..``high``. ``spread``: channels
-    then become voxels, (out / product, Z spread, ...).
+    per axis; with ``rectify`` negative inputs count as 0. The sum is divided by 2**``shift`` and
+    rounded down; with ``adds`` the input of layer number ``adds`` is then added; the result is
+    clipped to ``low``..``high``. ``spread``: channels then become voxels, (out / product, Z spread,
+    ...).
     """
 
     weight: np.ndarray
@@ -36,6 +37,7 @@ class Layer:
     shift: int
     low: int
     high: int
+    rectify: bool = False
     adds: int = -1
     spread: Triple = (1, 1, 1)
 
@@ -90,11 +92,10 @@ def _convolve(x: np.ndarray, layer: Layer) -> np.ndarray:
     for tap in product(*map(range, kernel)):
         if not w[:, :, tap[0], tap[1], tap[2]].any():
             continue
-        box = [
-            slice(t, t + s * (n - 1) + 1, s)
-            for t, s, n in zip(tap, layer.stride, size, strict=True)
-        ]
-        part = padded[(slice(None), *box)]
+        index: list[slice] = [slice(None)]
+        for t, n, step in zip(tap, size, layer.stride, strict=True):
+            index.append(slice(t, t + step * (n - 1) + 1, step))
+        part = padded[tuple(index)]
         out += w[:, :, tap[0], tap[1], tap[2]] @ part.reshape(x.shape[0], -1)
     return out.reshape(-1, *size)
 
@@ -104,7 +105,7 @@ def run(layers: Sequence[Layer], x: np.ndarray) -> np.ndarray:
     inputs: list[np.ndarray] = []
     for layer in layers:
         inputs.append(x)
-        y = _convolve(x, layer)
+        y = _convolve(np.maximum(x, 0) if layer.rectify else x, layer)
         if layer.shift:
             y *= np.float32(2.0**-layer.shift)
             np.floor(y, out=y)
