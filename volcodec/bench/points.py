@@ -83,7 +83,7 @@ def record(
         "bpv": rounded(8 * len(blob) / volume.size, 6),
         "max": rounded(loss.max_error / span, 6),
         "psnr": rounded(loss.psnr, 6),
-        "ssim": rounded(quality.ssim(volume, decoded), 6),
+        "ssim": 1.0 if loss.max_error == 0 else rounded(quality.ssim(volume, decoded), 6),
         "iou": rounded(iou, 6),
         "zeros_kept": rounded(kept, 6),
         "mass_error": rounded(quality.mass_error(volume, decoded), 3),

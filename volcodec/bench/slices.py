@@ -13,12 +13,12 @@ from volcodec.bench.records import rounded
 
 Record = dict[str, Any]
 PSNR = 40.0  # dB, the rate of which is compared
-_CLOSE = 0.01  # how near the peer's rate has to come
-_TRIES = 12
+_CLOSE = 0.02  # how near the peer's rate has to come
+_TRIES = 10
 
 
 def equal_rate(peer: Any, volume: NDArray[Any], size: int) -> tuple[bytes, NDArray[Any]]:
-    """A file of the peer of at most ``size`` (1 + 1 %) bytes, as near to it as bisection comes.
+    """A file of the peer of at most ``size`` (1 + 2 %) bytes, as near to it as bisection comes.
 
     ``volume`` is (Z, Y, X). Returns the file and what it decodes to.
     """
