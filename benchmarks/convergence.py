@@ -48,6 +48,7 @@ RECIPES: dict[str, Record | None] = {
     "cosine": {"schedule": "cosine"},
     "early stopping": {"patience": 8},
     "weight decay": {"weight_decay": 0.1},
+    "classical start": {"classical": True},
     "averaged weights": {"ema": 0.998},
     "together": None,
 }

@@ -50,9 +50,9 @@ def by_hand(layers: list[Layer], x: np.ndarray) -> np.ndarray:
                     for p, s, t, k in zip(place, a.stride, tap, kernel, strict=True)
                 ]
                 if all(0 <= i < n for i, n in zip(at, x.shape[1:], strict=True)):
-                    w = a.weight[(slice(None), slice(None), *tap)].astype(np.int64)
-                    total = total + w @ source[(slice(None), *at)]
-            out[(slice(None), *place)] = total >> a.shift
+                    w = np.moveaxis(a.weight, (0, 1), (3, 4))[tap].astype(np.int64)
+                    total = total + w @ np.moveaxis(source, 0, 3)[tuple(at)]
+            np.moveaxis(out, 0, 3)[place] = total >> a.shift
         if a.adds >= 0:
             out += inputs[a.adds]
         x = np.clip(out, a.low, a.high)

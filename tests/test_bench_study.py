@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_calls import run
 
-from volcodec.bench import study, throughput, volumes
+from volcodec.bench import conditions, study, throughput, volumes, workers
 from volcodec.bench.study import Options, Study
 from volcodec.errors import InputError
 
@@ -66,7 +66,7 @@ def test_a_study_is_kept_and_goes_on(
 ) -> None:
     report = tmp_path / "report"
     done: list[str] = []
-    real = study.run_jobs
+    real = workers.run_jobs
 
     def counted(function: Any, jobs: Any, parallel: int) -> Any:
         for job, result in real(function, jobs, parallel):
@@ -92,7 +92,7 @@ def test_a_study_is_kept_and_goes_on(
     assert not [d for d in done if not d.startswith("describe")]
     assert again["volumes"] == first["volumes"]
 
-    monkeypatch.setattr(study.conditions, "code_identity", lambda: "another")
+    monkeypatch.setattr(conditions, "code_identity", lambda: "another")
     done.clear()
     Study([folder], report, wanted).run()
     assert {d.split()[2] for d in done if d.startswith("points")} == {"volcodec"}

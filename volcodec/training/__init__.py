@@ -1,1 +1,1 @@
-"""Training of models: samples of symbols and contexts, maximum likelihood, export."""
+"""Training of models: volumes, losses, optimisers, one loop for all architectures, its page."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +43,7 @@ def random_field(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.4:
         spectrum *= np.exp(-((size / rng.uniform(0.08, 0.4)) ** 2))
     noise = np.fft.rfftn(rng.standard_normal(shape))
-    field = np.fft.irfftn(noise * spectrum, shape)
+    field = np.fft.irfftn(noise * spectrum, shape, axes=(0, 1, 2))
     field /= field.std()
     shape_of = rng.integers(4)
     if shape_of == 1:
@@ -55,9 +57,15 @@ def random_field(rng: np.random.Generator) -> np.ndarray:
     return field.astype(np.float32)
 
 
-def draw_crop(volumes: list[np.ndarray], index: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop of volume ``index`` (they take turns), randomly placed, turned and mirrored."""
-    if rng.random() < SYNTHETIC:
+def draw_crop(
+    volumes: Sequence[Any], index: int, rng: np.random.Generator, synthetic: float = SYNTHETIC
+) -> np.ndarray:
+    """A crop of volume ``index`` (they take turns), randomly placed, turned and mirrored.
+
+    Volumes are arrays, or have their ``shape`` and are read by boxes of slices; ``synthetic`` is
+    the share of crops that are random fields instead.
+    """
+    if rng.random() < synthetic:
         return random_field(rng)
     v = volumes[index % len(volumes)]
     sides = [min(n, int(rng.choice(SIDES))) for n in v.shape]

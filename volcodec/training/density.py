@@ -61,6 +61,14 @@ def _exact(x: np.ndarray, kind: str, pyramid: Pyramid, gains: np.ndarray,
     return y, Recipe(kind, pyramid, gains, step)
 
 
+def prepare(kind: str, x: np.ndarray, pyramid: Pyramid, gains: np.ndarray, bank: object,
+            rng: np.random.Generator) -> tuple[np.ndarray, Recipe]:  # fmt: skip
+    """A crop that is not constant as the tile of a bank, and how it becomes symbols."""
+    if kind == "lossy":
+        return _lossy(x, pyramid, gains, bank, rng)
+    return _exact(x, kind, pyramid, gains, rng)
+
+
 def collect(
     kind: str, volumes: list[np.ndarray], crops: int, seed: int, bank: object = None
 ) -> Samples:
@@ -73,10 +81,7 @@ def collect(
         x = draw_crop(volumes, i, rng)
         if x.min() == x.max():
             continue
-        if kind == "lossy":
-            tile, recipe = _lossy(x, pyramid, gains, bank, rng)
-        else:
-            tile, recipe = _exact(x, kind, pyramid, gains, rng)
+        tile, recipe = prepare(kind, x, pyramid, gains, bank, rng)
         parts.append(gather(tile, recipe, rng))
     return Samples.join(parts)
 

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .. import models
 from ..entropy import contexts
-from ..entropy.tables import DIRECT, ESCAPE, TOKENS, normalise
+from ..entropy.tables import DIRECT, ESCAPE, ESCAPE_BITS, PROB_BITS, TOKENS, normalise
 from .samples import Samples
 
 WEIGHT_BITS = 8
@@ -117,16 +118,20 @@ class Pool:
             self.cumulative.append((ends[n], np.cumsum(w)))
         self.share /= self.share.sum()
 
-    def draw(self, batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features (nets, batch, F) in units, level kinds and tokens (nets, batch)."""
+    def draw(
+        self, batch: int, rng: np.random.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features (nets, batch, F) in units, level kinds and tokens (nets, batch).
+
+        Chosen by ``rng``, by the pool's own where none is given.
+        """
+        rng = rng or self.rng
         index = np.empty((contexts.NETS, batch), np.int64)
         for n, (first, c) in enumerate(self.cumulative):
             if len(c) == 0:
                 index[n] = 0
                 continue
-            index[n] = first + np.minimum(
-                np.searchsorted(c, self.rng.random(batch) * c[-1]), len(c) - 1
-            )
+            index[n] = first + np.minimum(np.searchsorted(c, rng.random(batch) * c[-1]), len(c) - 1)
         x = torch.from_numpy(self.x[index]).float() / UNIT
         kind = torch.from_numpy(self.kind[index].astype(np.int64))
         return x, kind, torch.from_numpy(self.token[index])
@@ -196,6 +201,46 @@ def export(net: Networks, samples: Samples, prior: float = 300.0) -> Bank:
     bank.freq = normalise(hist + prior * learned)
     assert ESCAPE == TOKENS
     return bank
+
+
+def restore(bank: models.Bank) -> Networks:
+    """Networks from a bank of a model: the inverse of :func:`export`, up to its rounding.
+
+    A token without a frequency of its own gets its share of the escape's.
+    """
+    tables, (h1, h2) = len(bank.tables), bank.w2.shape[2:0:-1]
+    net = Networks(tables, h1, h2, 1.0, 2.0)
+    freq = bank.tables.freq.astype(np.float64) / (1 << PROB_BITS)
+    rare = freq[:, ESCAPE:] / (1 << ESCAPE_BITS)
+    s1, s2, s3 = (float(s) for s in bank.scales)
+    values = {
+        "w1": bank.w1 * s1, "b1": bank.b1 * (s1 / UNIT),
+        "w2": bank.w2 * s2, "b2": bank.b2 * (s2 / UNIT),
+        "w3": bank.w3 * (s3 * UNIT), "b3": bank.b3 * s3 - 0.5,
+        "logits": np.log(np.where(freq[:, :TOKENS] > 0, freq[:, :TOKENS], rare)),
+    }  # fmt: skip
+    with torch.no_grad():
+        for name, value in values.items():
+            getattr(net, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
+    return net
+
+
+def widen(net: Networks, h1: int, h2: int) -> Networks:
+    """Networks with more hidden units that compute the same: the new ones have no effect yet."""
+    tables, old1, old2 = net.logits.shape[0], net.w1.shape[1], net.w2.shape[1]
+    h1, h2 = max(h1, old1), max(h2, old2)
+    out = Networks(tables, h1, h2, 1.0, 2.0)
+    with torch.no_grad():
+        out.w2[:, :old2, old1:] = 0
+        out.w3[:, old2:] = 0
+        out.w1[:, :old1] = net.w1
+        out.b1[:, :, :old1] = net.b1
+        out.w2[:, :old2, :old1] = net.w2
+        out.b2[:, :old2] = net.b2
+        out.w3[:, :old2] = net.w3
+        out.b3.copy_(net.b3)
+        out.logits.copy_(net.logits)
+    return out
 
 
 def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) -> np.ndarray:
