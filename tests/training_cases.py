@@ -26,7 +26,8 @@ def small(**given: Any) -> Recipe:
     """A recipe of a few quick steps of a plain autoencoder (no CompressAI needed)."""
     chosen = {
         "rate": False, "classical": False, "width": 8, "latents": 8, "hyper": 4, "patch": 16,
-        "batch": 2, "steps": 12, "validations": 3, "warmup": 2, "device": "cpu", "ema": 0.0, "look_every": 5,
+        "batch": 2, "steps": 12, "validations": 3, "warmup": 2, "device": "cpu", "ema": 0.0,
+        "look_every": 5,
     }  # fmt: skip
     return recipe_for("unet", **{**chosen, **given})
 

@@ -260,7 +260,6 @@ def classical_start(module: UNet) -> None:
     spread, up, leave = (decoder[i] for i in (0, 2, 5))
     middle = (slice(None), slice(None), *[1] * d)
     count = min(module.latents, len(pairs))
-    inner = (slice(1, 3),) * d
     with torch.no_grad():
         for layer in (down, latent, spread, up, leave):
             layer.weight.zero_()
@@ -276,10 +275,8 @@ def classical_start(module: UNet) -> None:
             up.weight[j, i] = cell
         latent.weight[middle][:count, :count] = torch.eye(count)
         spread.weight[middle][:count, :count] = torch.eye(count)
-        latent.bias[0] = -0.5 * 8 ** (
-            d / 2
-        )  # of the mean of a block that is half as dense as can be
-        spread.bias[0] = 0.5 * 8 ** (d / 2)
+        half = 0.5 * 8 ** (d / 2)  # what a block of density 0.5 has of the lowest frequency
+        latent.bias[0], spread.bias[0] = -half, half
 
 
 def inflate(flat: UNet, full: UNet) -> None:
