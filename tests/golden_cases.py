@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
-from model_cases import tiny_model
+from model_cases import on_a_base, tiny_model, tiny_unet
 from volumes import blobs, checkerboard, impulse, lattice, of_dtype, random_of, third_nan, waves
 
 import volcodec
 from volcodec import models
+from volcodec.autoencoder import DOORS
 
 SMALL = (11, 14, 13)
 
@@ -73,6 +75,16 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"attrs": {"spacing": [1.0, 0.5, 0.5], "unit": "µm"}, "dataset": "scan/raw"},
     ),
     "frames": (lambda: [blobs(SMALL, f"f{i}").astype(np.float32) for i in range(3)], {"tile": 12}),
+    "unet": (
+        lambda: blobs((20, 29, 23), "tiles").astype(np.float32),
+        {"psnr": 20.0, "embed_model": True},
+    ),
+    "unet-integers": (
+        lambda: np.rint(200 * smooth("unet")).astype(np.uint8),
+        {"rel_error": 2e-2, "embed_model": True, "support": "exact"},
+    ),
+    "unet-classic": (opposed, {"rel_error": 5e-2, "embed_model": True}),
+    "unet-slices": (lambda: smooth("flat"), {"psnr": 40.0, "embed_model": True}),
     "embedded": (lambda: smooth("embedded").astype(np.float32), {"embed_model": True}),
     "lossless-signs": (signed_zeros, {"lossless": True}),
     "lossless-narrow": (lambda: smooth("narrow").astype("f4").astype("f8"), {"lossless": True}),
@@ -109,7 +121,13 @@ def expected_of(blob: bytes) -> dict[str, Any]:
 def made(name: str) -> bytes:
     """The bytes of a golden file."""
     volume, options = CASES[name]
-    model = models.read(tiny_model(), "tiny") if name == "embedded" else "density"
+    model: Any = "density"
+    if name == "embedded":
+        model = models.read(tiny_model(), "tiny")
+    elif name.startswith("unet"):
+        door = DOORS[1] if name == "unet-slices" else DOORS[0]
+        model = models.read(tiny_unet(door), "tiny-unet")
     out = io.BytesIO()
-    volcodec.compress(volume(), out, model=model, **options)
+    with on_a_base() if name.startswith("unet") else nullcontext():
+        volcodec.compress(volume(), out, model=model, **options)
     return out.getvalue()

@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from model_cases import tiny_model
+from model_cases import on_a_base, tiny_model, tiny_unet
 from volumes import blobs, checkerboard, third_nan, waves
 
 import volcodec
@@ -84,7 +84,10 @@ def clean_files() -> tuple[Clean, ...]:
     ]
     own = volcodec.Codec(models.read(tiny_model(), "tiny"))
     embedded = own.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
-    return (*files, Clean.of("embedded", embedded))
+    based = volcodec.Codec(models.read(tiny_unet(), "tiny-unet"))
+    with on_a_base():
+        unet = based.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
+    return (*files, Clean.of("embedded", embedded), Clean.of("unet", unet))
 
 
 def repacked(

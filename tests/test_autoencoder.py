@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+from model_cases import layer, on_a_base, tiny_model, tiny_unet
 from safetensors.numpy import load, save
 
 import volcodec
 from volcodec import models
-from volcodec.autoencoder import DOORS, RATES, SCALES, SYMBOL, Autoencoder
+from volcodec.autoencoder import DOORS, RATES, Autoencoder
 from volcodec.errors import FormatError, ModelError
 from volcodec.transform import network
-from volcodec.transform.network import Layer, Triple
-
-M, N = 6, 4
-RAW = 1 << 23
-
-
-def layer(
-    rng: np.random.Generator, out: int, channels: int, kernel: Triple, *,
-    stride: Triple = (1, 1, 1),
-    shift: int = 6, low: int = -511, high: int = 511, rectify: bool = False, adds: int = -1,
-    spread: Triple = (1, 1, 1),
-) -> Layer:  # fmt: skip
-    weight = rng.integers(-9, 10, (out, channels, *kernel)).astype(np.float32)
-    bias = rng.integers(-300, 300, out).astype(np.float32)
-    return Layer(weight, bias, stride, shift, low, high, rectify, adds, spread)
+from volcodec.transform.network import Layer
 
 
 def by_hand(layers: list[Layer], x: np.ndarray) -> np.ndarray:
@@ -101,49 +87,9 @@ def test_networks_that_could_be_inexact_are_refused(what: str) -> None:
         network.check([bad], 4, 511)
 
 
-def model_bytes(door: Triple = DOORS[0], seed: int = 0) -> bytes:
-    """A model whose autoencoder has random weights, and the banks of the shipped one."""
-    rng = np.random.default_rng(seed)
-    up = (1 if door[0] == 1 else 2, 2, 2)
-    kernel: Triple = (1 if door[0] == 1 else 3, 3, 3)
-    inside = int(np.prod(door))
-    cells = int(np.prod(up))
-    networks = {
-        "encoder": [
-            layer(rng, 8, inside, (1, 1, 1), shift=8),
-            layer(rng, M, 8, kernel, stride=up, rectify=True, shift=0, low=-RAW, high=RAW),
-        ],
-        "hyper_encoder": [layer(rng, N, M, kernel, stride=up, shift=8, low=-SYMBOL, high=SYMBOL)],
-        "hyper_decoder": [
-            layer(rng, M * cells, N, (1, 1, 1), shift=4, low=0, high=SCALES - 1, spread=up)
-        ],
-        "decoder": [
-            layer(rng, 8 * cells, M, (1, 1, 1), shift=3, spread=up),
-            layer(rng, inside, 8, (1, 1, 1), rectify=True, shift=0, low=-RAW, high=RAW),
-        ],
-    }  # fmt: skip
-    shipped = models.load("density")
-    tensors = dict(load(shipped.data))
-    about: dict[str, object] = {"unit": 2.0**-16, "door": list(door)}
-    for name, layers in networks.items():
-        about[name] = [
-            {"stride": a.stride, "shift": a.shift, "low": a.low, "high": a.high,
-             "rectify": a.rectify, "adds": a.adds, "spread": a.spread} for a in layers
-        ]  # fmt: skip
-        for i, a in enumerate(layers):
-            tensors[f"unet.{name}.{i}.weight"] = a.weight.astype(np.int16)
-            tensors[f"unet.{name}.{i}.bias"] = a.bias.astype(np.int32)
-    freq = shipped.banks["lossy"].tables.freq
-    tensors["unet.freq"] = np.concatenate([freq[:SCALES], freq[20 : 20 + N]])
-    tensors["unet.gain"] = np.geomspace(1e-4, 1e-3, RATES)[:, None].repeat(M, 1)
-    tensors["unet.back"] = np.full((RATES, M), 3 << 16, np.int32)
-    card = {"shifts": shipped.card["shifts"], "unet": about, "trained_on": "nothing"}
-    return bytes(save(tensors, metadata={"format": models.UNET, "card": json.dumps(card)}))
-
-
 @pytest.fixture(params=DOORS, ids=["3-D", "2-D"])
 def model(request: pytest.FixtureRequest) -> models.Model:
-    return models.read(model_bytes(request.param), "random")
+    return models.read(tiny_unet(request.param), "random")
 
 
 def _coder(model: models.Model) -> Autoencoder:
@@ -172,23 +118,15 @@ def test_latents_decode_to_the_base_that_the_encoder_used(
 
 
 @pytest.mark.parametrize("dtype", ["f4", "u1", "f8", "i2"])
-def test_tiles_on_a_base_keep_the_promises(
-    model: models.Model, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from volcodec import tilecoder
-
-    ways = tilecoder.TileCoder._ways
-    monkeypatch.setattr(  # the base alone, whatever it costs
-        tilecoder.TileCoder, "_ways",
-        lambda self, *given: (w for w in ways(self, *given) if w[0] == "unet"),
-    )  # fmt: skip
+def test_tiles_on_a_base_keep_the_promises(model: models.Model, dtype: str) -> None:
     v = _volume((37, 20, 33), dtype)
     holes = v.copy()
     if v.dtype.kind == "f":
         holes[3, 4, 5] = np.nan
     codec = volcodec.Codec(model, threads=1)
     for support in ("off", "exact"):
-        blob = codec.encode(holes, rel_error=2e-2, support=support, tile=32)
+        with on_a_base():
+            blob = codec.encode(holes, rel_error=2e-2, support=support, tile=32)
         assert any("unet" in name for name in volcodec.inspect(blob).tiles_by_coding)
         again = codec.decode(blob)
         ok = np.isfinite(holes.astype(np.float64))
@@ -203,19 +141,18 @@ def test_tiles_on_a_base_keep_the_promises(
         assert level.shape == (19, 10, 17)
 
 
-def test_the_smallest_way_wins(tmp_path: Path) -> None:
-    path = tmp_path / "random.safetensors"
-    path.write_bytes(model_bytes())
+def test_the_smallest_way_wins() -> None:
     v = _volume((40, 40, 40))
-    on_random = volcodec.Codec(str(path)).encode(v, rel_error=1e-3, support="off")
-    plain = volcodec.Codec().encode(v, rel_error=1e-3, support="off")
-    assert len(on_random) <= len(plain) + 16
-    assert volcodec.Codec(str(path)).encode(v, rel_error=1e-3, support="off") == on_random
+    on_random = volcodec.Codec(models.read(tiny_unet(), "tiny"), threads=1)
+    plain = volcodec.Codec(models.read(tiny_model(), "tiny"), threads=1)
+    blob = on_random.encode(v, rel_error=1e-3, support="off")
+    assert len(blob) <= len(plain.encode(v, rel_error=1e-3, support="off"))
+    assert on_random.encode(v, rel_error=1e-3, support="off") == blob
 
 
 @pytest.mark.parametrize("what", ["door", "weight", "freq", "back", "shift", "missing"])
 def test_hostile_models_are_refused(what: str) -> None:
-    data = model_bytes()
+    data = tiny_unet()
     tensors = dict(load(data))
     meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     card = json.loads(meta["card"])
