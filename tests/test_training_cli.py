@@ -22,6 +22,14 @@ pytest.importorskip("lightning_fabric", reason="training needs the extra `train`
 QUICK = ("--steps", 4, "--validations", 2, "--batch", 64, "--device", "cpu")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_volumes(tmp_path / "data", 3)

@@ -20,9 +20,10 @@ from training_cases import FakeVelo, LineArchitecture, LineTask, small, velo_wei
 
 from volcodec import models
 from volcodec.errors import InputError
-from volcodec.training import architectures, fit, monitor, optimisers, page, unet
+from volcodec.training import architectures, fit, monitor, optimisers, page, pyramid, unet
 from volcodec.training.guard import StepGuard, ValidationGuard
 from volcodec.training.recipe import Recipe, recipe_for
+from volcodec.training.samples import Samples
 
 pytest.importorskip("lightning_fabric", reason="training needs the extra `train`")
 from volcodec.training.run import train
@@ -367,6 +368,19 @@ def test_pyramid_is_never_worse_than_its_start(volumes: Path, tmp_path: Path) ->
     blob = volcodec.Codec(outcome.model).encode(volume, rel_error=1e-3)
     assert np.abs(volcodec.decode(blob, model=outcome.model) - volume).max() <= 1e-3
     assert not list(outcome.folder.glob("samples-*"))
+
+
+def test_samples_of_another_run_are_not_used(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    one = Samples(*(rng.integers(0, 9, 5) for _ in range(5)))
+    path = tmp_path / "samples.npz"
+    assert pyramid.kept_samples(path, ("held",), "these") is None
+    pyramid.keep_samples(path, {"held": one}, "these")
+    again = pyramid.kept_samples(path, ("held",), "these")
+    assert again is not None and np.array_equal(again["held"].symbol, one.symbol)
+    assert pyramid.kept_samples(path, ("held",), "others") is None
+    path.write_bytes(path.read_bytes()[:100])
+    assert pyramid.kept_samples(path, ("held",), "these") is None
 
 
 def test_pyramid_from_nothing(volumes: Path, tmp_path: Path) -> None:

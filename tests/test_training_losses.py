@@ -33,11 +33,11 @@ def test_values() -> None:
     assert losses.mse(x_hat, x).shape == (2,)
     assert losses.mse(x_hat, x)[0].item() == pytest.approx(float(e.square().mean()), rel=1e-5)
     norm = losses.frobenius(x_hat, x, "norm", per_voxel=False)[0]
-    assert float(norm) == pytest.approx(float(e.norm()), rel=1e-5)
+    assert norm.item() == pytest.approx(float(e.norm()), rel=1e-5)
     squared = losses.frobenius(x_hat, x, "squared")[0]
-    assert float(squared) == pytest.approx(float(e.square().sum()) / n, rel=1e-5)
+    assert squared.item() == pytest.approx(float(e.square().sum()) / n, rel=1e-5)
     own = losses.frobenius(x_hat, x, "norm", of="density", per_voxel=False)[0]
-    assert float(own) == pytest.approx(float(x_hat[0].norm()), rel=1e-5)
+    assert own.item() == pytest.approx(x_hat[0].norm().item(), rel=1e-5)
 
 
 def test_gradients_near_zero_error() -> None:

@@ -42,7 +42,9 @@ def chart(title: str, lines: Sequence[Line], log: bool = True, about: str = "") 
     xs = [x for _, points in drawn for x, _ in points]
     ys = [math.log10(y) if log else y for _, points in drawn for _, y in points]
     x0, x1 = min(xs), max(max(xs), min(xs) + 1)
-    y0, y1 = _range(min(ys), max(ys))
+    y0, y1 = _range(min(ys), max(ys), 0.1 if log else 0.0)
+    if not log and min(ys) >= 0:
+        y0 = max(y0, 0.0)
 
     def at(x: float, y: float) -> str:
         value = math.log10(y) if log else y
@@ -111,8 +113,10 @@ def _figure(title: str, about: str, parts: list[str], names: list[str], data: st
     )
 
 
-def _range(low: float, high: float) -> tuple[float, float]:
-    pad = 0.06 * (high - low) if high > low else max(abs(high) * 0.1, 0.1)
+def _range(low: float, high: float, least: float) -> tuple[float, float]:
+    """Ends of an axis somewhat beyond the values, and apart by ``least``."""
+    pad = max(0.06 * (high - low), (least - high + low) / 2)
+    pad = pad if high > low or pad > 0 else max(abs(high) * 0.1, 0.1)
     return low - pad, high + pad
 
 
@@ -126,4 +130,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+    text = f"{value:.3g}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
+    if 0 < abs(value) < 0.01 and "e" not in text:
+        text = f"{value:.1e}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")

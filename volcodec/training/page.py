@@ -18,7 +18,6 @@ Record = dict[str, Any]
 _MEASURES = {
     "total": "Loss that is minimised",
     "bits": "Bits a symbol",
-    "rate": "Rate, bits per voxel",
     "bpv": "Rate, bits per voxel",
     "mse": "Mean square error",
     "frobenius": "Frobenius term",
@@ -88,10 +87,11 @@ def _stage(folder: Path, stage: str, records: list[Record]) -> str:
 def _curves(epochs: list[Record], steps: list[Record]) -> Iterable[str]:
     names = dict.fromkeys(n for r in epochs for n in (*r["validation"], *r["train"]))
     for name in names:
-        if name == "norm" or "@" in name:
+        if name in ("norm", "rate") or "@" in name:
             continue
+        own = {"bpv": "rate"}.get(name, name)  # what training calls it
         lines = [
-            Line("training", [(r["step"], r["train"].get(name)) for r in epochs if r["train"]]),
+            Line("training", [(r["step"], r["train"].get(own)) for r in epochs if r["train"]]),
             Line("validation", [(r["step"], r["validation"].get(name)) for r in epochs]),
         ]
         lines += [

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -85,19 +86,23 @@ def collect(
     return Samples.join(parts)
 
 
-def keep_samples(path: Path, samples: dict[str, Samples]) -> None:
-    """Write named samples to ``path`` (.npz), whole or not at all."""
-    arrays = {f"{n}.{c}": getattr(s, c) for n, s in samples.items() for c in _COLUMNS}
+def keep_samples(path: Path, samples: dict[str, Samples], origin: str) -> None:
+    """Write named samples and what they are made of to ``path`` (.npz), whole or not at all."""
+    arrays: dict[str, np.ndarray] = {
+        f"{n}.{c}": getattr(s, c) for n, s in samples.items() for c in _COLUMNS
+    }
     with atomic_output(path, force=True) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, origin=np.array(origin), **arrays)  # type: ignore[arg-type]
 
 
-def kept_samples(path: Path, names: Sequence[str]) -> dict[str, Samples] | None:
-    """What :func:`keep_samples` wrote; None where there is nothing that can be read."""
+def kept_samples(path: Path, names: Sequence[str], origin: str) -> dict[str, Samples] | None:
+    """What :func:`keep_samples` wrote; None where it is of another origin or can't be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
+            if str(file["origin"]) != origin:
+                return None
             return {n: Samples(*(file[f"{n}.{c}"] for c in _COLUMNS)) for n in names}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
@@ -268,10 +273,12 @@ class PyramidArchitecture:
         self, stage: str, kind: str, data: Collection, bank: models.Bank | None, room: Room
     ) -> dict[str, Samples]:
         path = _place(stage, room)
-        found = kept_samples(path, ("train", "held"))
+        recipe = self.recipe
+        start = self.start.identity.hex() if self.start is not None else ""
+        origin = f"{data.identity} {start} {recipe.seed} {recipe.crops} {recipe.steps > 0}"
+        found = kept_samples(path, ("train", "held"), origin)
         if found is not None:
             return found
-        recipe = self.recipe
         seconds = 0.0 if recipe.steps or recipe.crops else room.seconds * _GATHERING
         crops = recipe.crops or (_CROPS_BY_STEPS if recipe.steps else _MOST_CROPS)
         held_crops = min(max(_HELD_CROPS, len(data.validation)), crops)
@@ -280,7 +287,7 @@ class PyramidArchitecture:
         synthetic = 0.0 if self.start is not None else SYNTHETIC
         train = collect(kind, data.training, crops, 0.8 * seconds, seed, bank, synthetic)
         out = {"train": train, "held": held}
-        keep_samples(path, out)
+        keep_samples(path, out, origin)
         room.log(f"{stage}: {len(train.net)} samples to learn from, {len(held.net)} to validate on")
         return out
 

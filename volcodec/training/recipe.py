@@ -204,7 +204,7 @@ def recipe_for(arch: str, original: bool = False, **given: Any) -> Recipe:
     else:
         chosen["lr"] *= _RATES.get(optimiser, 1.0)
     if arch == "pyramid" and given.get("start"):
-        chosen["lr"] *= 0.5  # less is to be unlearned
+        chosen["lr"] *= 0.25  # less is to be unlearned
     if original:
         chosen.update(ORIGINAL)
     if given.get("dims") == 2:
