@@ -113,8 +113,8 @@ class PatchTask:
         found: dict[str, Any] = {"histograms": {}, "dead": {}, "pictures": {}}
         for name in ("y", "z"):
             latent = out[name].float().cpu()
-            if latent.numel() == 0:
-                continue
+            if latent.numel() == 0 or not bool(latent.isfinite().all()):
+                continue  # a run that blew up has nothing to look at
             values = latent.flatten()
             reach = max(float(values.abs().quantile(0.999)) if len(values) < 1 << 24 else 64.0, 1.0)
             counts = torch.histc(values.clamp(-reach, reach), _BINS, -reach, reach)
