@@ -122,6 +122,17 @@ def test_throughput_rows(folder: Path) -> None:
     assert throughput.measure(volume, {"nonsense": ""}, "cpu", 1)[0]["failed"]
 
 
+def test_what_is_not_installed_is_said_before_measuring(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from volcodec.bench import report
+
+    monkeypatch.setattr(report, "missing", lambda: "a study needs plotly")
+    with pytest.raises(InputError, match="plotly"):
+        study.bench([folder], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_command_line(folder: Path, tmp_path: Path) -> None:
     report = tmp_path / "out"
     call = ["bench", str(folder / "a.npy"), "-o", str(report), "--quick", "--no-speed",

@@ -324,6 +324,9 @@ def bench(
     """
     from volcodec.bench import report as pages
 
+    absent = pages.missing()
+    if absent:  # before an hour of measuring, not after it
+        raise InputError(absent)
     place = Path(report)
     if place.exists() and not place.is_dir():
         raise InputError(f"{place} is a file: the report is a folder")

@@ -9,7 +9,7 @@ from typing import Any
 
 from volcodec.errors import InputError
 
-_LIBRARIES = ("jinja2", "plotly")
+_LIBRARIES = ("jinja2", "plotly", "skimage")  # the last for SSIM
 
 
 def missing() -> str | None:
@@ -17,7 +17,7 @@ def missing() -> str | None:
     absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if not absent:
         return None
-    return f"the report needs {' and '.join(absent)}: python -m pip install 'volcodec[bench]'"
+    return f"a study needs {' and '.join(absent)}: python -m pip install 'volcodec[bench]'"
 
 
 def write(folder: Path, results: dict[str, Any]) -> Path:
