@@ -55,12 +55,14 @@ RECIPES: dict[str, Record | None] = {
 
 
 def recipe_of(name: str, seed: int, minutes: float, options: Record) -> Recipe:
-    """The recipe of one run; ``options``: rate, width, patch, batch, velo."""
+    """The recipe of one run; ``options``: rate, width, patch, batch, steps, velo."""
     common = {
         "seed": seed, "budget": 60 * minutes, "device": "cpu", "validations": VALIDATIONS,
         "width": options["width"], "latents": options["width"], "patch": options["patch"],
         "batch": options["batch"], "rate": options["rate"], "look_every": 100, "curvature": True,
     }  # fmt: skip
+    if options["steps"]:
+        common["steps"] = options["steps"]
     changes = RECIPES[name]
     if changes is None:
         return recipe_for("unet", **common)
@@ -190,6 +192,7 @@ def run_all(
 @click.option("--work", type=click.Path(path_type=Path), default=Path("convergence-runs"),
               show_default=True, help="Folder of the runs.")  # fmt: skip
 @click.option("--minutes", default=6.0, show_default=True, help="Of each run.")
+@click.option("--steps", default=0, help="Of each run, instead of minutes: runs on a busy machine.")
 @click.option("--seeds", default="1,2,3", show_default=True)
 @click.option("--recipes", default=",".join(RECIPES), help="Only these, separated by commas.")
 @click.option("--rate/--no-rate", default=False, help="With entropy models (needs CompressAI).")

@@ -15,7 +15,7 @@ from volcodec.bench.records import load
 
 
 def test_every_recipe_can_be_made() -> None:
-    options = {"width": 8, "patch": 16, "batch": 2, "rate": False, "velo": "somewhere"}
+    options = {"width": 8, "patch": 16, "batch": 2, "steps": 0, "rate": False, "velo": "somewhere"}
     for name in convergence.RECIPES:
         recipe = convergence.recipe_of(name, 1, 1.0, options)
         assert recipe.guard == (name == "together")
