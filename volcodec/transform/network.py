@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 
 EXACT = 1 << 24
+_ONE_THREAD = 1 << 18  # multiplications of a matrix product that OpenBLAS does not divide
 Triple = tuple[int, int, int]
 
 
@@ -78,14 +79,21 @@ def check(layers: Sequence[Layer], channels: int, largest: int) -> int:
     return channels
 
 
+def _add_product(w: np.ndarray, part: np.ndarray, out: np.ndarray) -> None:
+    """Add ``w`` times the columns of ``part`` to ``out``, in pieces that BLAS leaves to one thread.
+
+    Tiles are worked on in parallel already; threads below them would only wait for each other.
+    """
+    columns = part.reshape(part.shape[0], -1)
+    width = max(64, _ONE_THREAD // w.size)
+    for first in range(0, columns.shape[1], width):
+        out[:, first : first + width] += w @ columns[:, first : first + width]
+
+
 def _convolve(x: np.ndarray, layer: Layer) -> np.ndarray:
     w = layer.weight
     kernel = w.shape[2:]
     size = [(n + s - 1) // s for n, s in zip(x.shape[1:], layer.stride, strict=True)]
-    if kernel == (1, 1, 1) and layer.stride == (1, 1, 1):
-        out = w[:, :, 0, 0, 0] @ x.reshape(x.shape[0], -1)
-        out += layer.bias[:, None]
-        return out.reshape(-1, *size)
     padded = np.pad(x, [(0, 0), *((k // 2, k // 2) for k in kernel)])
     out = np.empty((w.shape[0], int(np.prod(size))), np.float32)
     out[:] = layer.bias[:, None]
@@ -96,7 +104,7 @@ def _convolve(x: np.ndarray, layer: Layer) -> np.ndarray:
         for t, n, step in zip(tap, size, layer.stride, strict=True):
             index.append(slice(t, t + step * (n - 1) + 1, step))
         part = padded[tuple(index)]
-        out += w[:, :, tap[0], tap[1], tap[2]] @ part.reshape(x.shape[0], -1)
+        _add_product(np.ascontiguousarray(w[:, :, tap[0], tap[1], tap[2]]), part, out)
     return out.reshape(-1, *size)
 
 
