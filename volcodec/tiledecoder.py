@@ -124,7 +124,9 @@ def base_integers(base: np.ndarray, f: Frame) -> np.ndarray:
     """An autoencoder's base (shares of the range) in the units of the lossy bank, int32."""
     m = f.mapping
     with np.errstate(all="ignore"):
-        units = np.rint((base - 0.5) * (f.spread / (m.pitch if m.snap else 1.0) / m.unit))
+        # NumPy's division: a header may claim a pitch of 0
+        share = np.float64(f.spread) / np.float64(m.pitch if m.snap else 1.0) / np.float64(m.unit)
+        units = np.rint((base - 0.5) * share)
     return np.clip(np.nan_to_num(units), -LARGEST, LARGEST).astype(np.int32)
 
 
