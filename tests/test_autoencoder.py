@@ -14,8 +14,10 @@ import volcodec
 from volcodec import models
 from volcodec.autoencoder import DOORS, RATES, Autoencoder
 from volcodec.errors import FormatError, ModelError
+from volcodec.tiledecoder import Frame, base_integers
 from volcodec.transform import network
 from volcodec.transform.network import Layer
+from volcodec.values import LARGEST, Mapping
 
 
 def by_hand(layers: list[Layer], x: np.ndarray) -> np.ndarray:
@@ -139,6 +141,17 @@ def test_tiles_on_a_base_keep_the_promises(model: models.Model, dtype: str) -> N
         assert np.array_equal(part, again[3:9, :, 30:], equal_nan=v.dtype.kind == "f")
         level = codec.decode(blob, level=1)
         assert level.shape == (19, 10, 17)
+
+
+@pytest.mark.parametrize("pitch", [0.0, 5e-324, 1e308])
+def test_a_base_in_absurd_units_is_cut_off(pitch: float) -> None:
+    """What a hostile header may claim of them."""
+    mapping = Mapping(np.dtype("f4"), "lattice", 0.0, pitch, 1.0, 1.0)
+    frame = Frame(mapping, 1, spread=1.0)
+    units = base_integers(np.array([[[-1.0, 0.5, 2.0]]]), frame)
+    assert units.dtype == np.int32
+    assert units[0, 0, 1] == 0
+    assert abs(units).max() <= LARGEST
 
 
 def test_the_smallest_way_wins() -> None:

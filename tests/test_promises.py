@@ -52,6 +52,14 @@ def test_every_target(
     assert volume.tobytes() == before  # the input is not written to
 
 
+@pytest.mark.parametrize("psnr", [52.0, 58.0, 65.0])
+def test_psnr_of_integers_is_never_dearer_than_lossless(codec: volcodec.Codec, psnr: float) -> None:
+    volume = np.rint(blobs((40, 41, 42), "near", zeros=False) * 255).astype(np.uint8)
+    blob = codec.encode(volume, psnr=psnr, support="off")
+    assert len(blob) <= len(codec.encode(volume, lossless=True)) + 16
+    assert not faults(codec, volume, blob, {"psnr": psnr}, "off")
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if span(CASES[n]()) > 0])
 def test_absolute_bound(codec: volcodec.Codec, name: str) -> None:
     volume = CASES[name]()

@@ -131,10 +131,14 @@ class VolumeEncoder:
 
     # ---------------------------------------------------------------- support
 
+    def _common(self, s: Settings) -> Settings:
+        """The settings with what all tiles of the file share besides."""
+        return replace(s, scales=self.scales, spread=self.look().range)
+
     def settings(self, s: Settings) -> Settings:
         """The settings with or without exact support, as the options and the tiles say."""
         wish = self.options.support
-        s = replace(s, scales=self.scales, spread=self.look().range)
+        s = self._common(s)
         if wish == "off" or s.mapping.domain == "bits":
             return s
         look = self.look()
@@ -215,19 +219,28 @@ class VolumeEncoder:
         tries = 0
         exact: bool | None = None
         smooth: float | None = None
+        coarse = 0  # bytes of the largest file that misses the PSNR
+        at = 0.0  # step of the last try
+
+        def stepped(step: float) -> Settings:
+            return targets.stepped(look, self.dtype, self.levels, step, smooth)
 
         def attempt(step: float) -> Outcome:
-            nonlocal tries, exact
+            nonlocal tries, exact, coarse, at
             tries += 1
-            s = targets.stepped(look, self.dtype, self.levels, step, smooth)
+            at = step
+            s = stepped(step)
             if exact is None:
                 s = self.settings(s)
                 exact = s.exact
             else:
-                s = replace(s, scales=self.scales, spread=self.look().range)
+                s = self._common(s)
                 if exact:
                     s = targets.with_support(s, self.background, look, self.dtype)
-            return self._outcome(s, f"encode, try {tries}")
+            out = self._outcome(s, f"encode, try {tries}")
+            if kind == "psnr" and out.psnr < value:
+                coarse = max(coarse, out.size)
+            return out
 
         def lossless() -> Outcome:
             s = self.settings(targets.lossless(look, self.dtype, self.levels))
@@ -237,17 +250,22 @@ class VolumeEncoder:
         if kind == "psnr":
             predicted = self._prediction()
             found = search.search_psnr(attempt, value, look.range, finest, predicted)
+            if found is not None and found.psnr <= value + search.PSNR_WINDOW:
+                return found
+            # Tiles went from one way of coding to another, past the window.
+            whole = lossless()
+            jump, usual = at, stepped(at)
             for lam in targets.SMOOTH:
+                if coarse >= search.NEARLY * whole.size:
+                    return whole
                 smooth = lam
-                if found is None or found.psnr <= value + search.PSNR_WINDOW:
-                    break  # else tiles went from one way of coding to another, past the window
-                again = search.search_psnr(attempt, value, look.range, finest, predicted)
-                found = again if again and again.psnr < found.psnr else found
-            if found is None or found.psnr > value + search.PSNR_WINDOW:
-                whole = lossless()
-                if found is None or whole.size <= found.size:
-                    found = whole
-            return found
+                if stepped(jump) == usual:
+                    continue
+                again = search.search_psnr(attempt, value, look.range, finest, predicted, jump)
+                found = again if again and (not found or again.psnr < found.psnr) else found
+                if found is not None and found.psnr <= value + search.PSNR_WINDOW:
+                    break
+            return whole if found is None or whole.size <= found.size else found
         voxels = look.voxels
         raw = voxels * self.dtype.itemsize
         budget = self._budget()
@@ -274,10 +292,10 @@ class VolumeEncoder:
         """PSNR as a function of the log step, from how the coefficients are spread."""
         spread = self.look().range
         lossy = self.coder.coders.get("lossy")
-        if lossy is None:
-            return search.plain_prediction(spread)
         unit = spread * 2.0**-_SPECTRUM_BITS
-        middle = self.look().low + spread / 2
+        if lossy is None or unit < np.finfo(np.float64).tiny:
+            return search.plain_prediction(spread)
+        middle = self.look().low / 2 + self.look().high / 2
         mapping = Mapping(self.dtype, "real", middle, 0.0, unit * (1 << FRACTION), 0.0)
         chosen = range(0, self.count, -(-self.count // _SPECTRUM_TILES))
 
@@ -286,10 +304,13 @@ class VolumeEncoder:
             if self.dtype.kind == "f":
                 values = np.where(np.isfinite(values), values, self.dtype.type(middle))
             integers = mapping.to_integers(values, unit)
-            assert integers is not None
+            if integers is None:  # a middle that float16 can't tell from infinity, say
+                return np.zeros(0), 0
             return lossy.spectrum(integers, self.levels), values.size
 
-        found = list(self._map(work, chosen, "look"))
+        found = [(part, size) for part, size in self._map(work, chosen, "look") if size]
+        if not found:
+            return search.plain_prediction(spread)
         spectrum = sum(part for part, _ in found)
         voxels = sum(size for _, size in found)
 

@@ -9,11 +9,15 @@ from typing import Any
 
 PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
 BUDGET_SHARE = 0.97  # of a size budget that has to be used
+NEARLY = 0.985  # of the size of a lossless file: from there on nothing is gained by a loss
 _TRIES = 40
 _JUMP = 2e-3  # two log steps this close (0.02 dB) enclose a jump over the PSNR window
 _LARGEST = 709.0  # exp of more overflows
 _NEAR = 3.0  # dB between two tries, from which a line between them tells more
 _USUAL = math.log(10) / 20  # log steps a dB, where nothing is rounded to zero
+_USUAL_SLOPE = 1.1  # of the log size a log step, where most symbols are zero
+_FLATTEST = 0.02  # the same where a voxel takes fifty bits
+_FARTHEST = 6.0  # log steps of one move
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,18 @@ def plain_prediction(spread: float) -> Prediction:
 
 
 def search_psnr(
-    attempt: Try, psnr: float, spread: float, finest: float, predicted: Prediction
+    attempt: Try,
+    psnr: float,
+    spread: float,
+    finest: float,
+    predicted: Prediction,
+    start: float | None = None,
 ) -> Outcome | None:
     """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
 
-    ``spread`` is the volume's range; steps are tried between ``finest`` and 20 times the range.
-    Each try moves ``predicted`` by what it was off.
+    ``spread`` is the volume's range; steps are tried between ``finest`` and 20 times the range,
+    the step ``start`` first. Each try moves ``predicted`` by what it was off. The search ends
+    without the window where a file that is too coarse is as large as one that lost nothing.
     """
     low: tuple[float, float] | None = None  # log step that is too coarse, its PSNR
     high: tuple[float, float] | None = None  # fine enough
@@ -48,10 +58,13 @@ def search_psnr(
     best: Outcome | None = None
     aim = psnr + PSNR_WINDOW / 3
     top, bottom = min(math.log(spread) + 3, _LARGEST), math.log(max(finest, 5e-324))
-    x = _solve(predicted, aim, bottom, top)
+    x = math.log(start) if start else _solve(predicted, aim, bottom, top)
+    lossless = math.inf  # bytes of a file without loss
     for _ in range(_TRIES):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
+        if math.isinf(out.psnr):
+            lossless = min(lossless, out.size)
         if out.psnr >= psnr and (best is None or out.psnr < best.psnr):
             best = out
         if psnr <= out.psnr <= psnr + PSNR_WINDOW:
@@ -60,6 +73,8 @@ def search_psnr(
             low = (x, out.psnr)
             if x <= bottom:
                 return None
+            if out.size >= NEARLY * lossless:
+                break
         else:
             high = (x, out.psnr)
             if x >= top:
@@ -126,6 +141,8 @@ def search_size(
     over: tuple[float, float] | None = None
     best: Outcome | None = None
     aim = math.log(budget * (1 + BUDGET_SHARE) / 2)
+    slope = _USUAL_SLOPE
+    last: tuple[float, float] | None = None
     for _ in range(_TRIES):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
@@ -141,8 +158,13 @@ def search_size(
             over = (x, math.log(out.size))
             if x >= top:
                 return best, False
+        here = (x, math.log(out.size))
         if fits is None or over is None:
-            move = (math.log(out.size) - aim) * 0.9
+            if last is not None and abs(x - last[0]) > 1e-9:
+                fall = (last[1] - here[1]) / (x - last[0])
+                slope = min(max(fall, _FLATTEST), _USUAL_SLOPE)
+            move = min(max((here[1] - aim) / slope, -_FARTHEST), _FARTHEST)
+            last = here
             x += math.copysign(max(abs(move), 0.05), move)
         else:
             share = (aim - fits[1]) / (over[1] - fits[1])

@@ -178,10 +178,15 @@ class TileCoder:
             return
         hides = look.visible < values.size
         for bank in s.banks:
-            if not hides:
+            if bank == "lossy":
+                usable, filled = values, 0
+                if hides:
+                    usable, filled = self._without_cliffs(values, look, bank, s)
+                yield bank, usable, look.hidden, filled
+                if self.decoder.unet is not None and s.spread > 0:
+                    yield "unet", usable, look.hidden, filled | WHOLE
+            elif not hides:
                 yield bank, values, look.hidden, 0
-                if bank == "lossy" and self.decoder.unet is not None and s.spread > 0:
-                    yield "unet", values, look.hidden, WHOLE
             elif bank == "predicted":
                 usable = values
                 if look.any_special:
@@ -189,11 +194,6 @@ class TileCoder:
                 yield bank, usable, look.hidden, FILLED
                 if look.any_masked:
                     yield bank, usable, look.special, 0
-            elif bank == "lossy":
-                usable, filled = self._without_cliffs(values, look, bank, s)
-                yield bank, usable, look.hidden, filled
-                if self.decoder.unet is not None and s.spread > 0:
-                    yield "unet", usable, look.hidden, filled | WHOLE
             elif look.any_masked:  # a cliff costs the reversible wavelet less than what fills it
                 usable = _filled(values, look.special) if look.any_special else values
                 yield bank, usable, look.hidden, 0

@@ -101,15 +101,20 @@ def model_option(command: Command) -> Command:
     )(command)
 
 
-def machine_options(command: Command) -> Command:
-    """Add --threads and --device."""
-    command = click.option(
+def device_option(command: Command) -> Command:
+    """Add --device."""
+    return click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
         help="Where to compute.",
     )(command)
+
+
+def machine_options(command: Command) -> Command:
+    """Add --threads and --device."""
+    command = device_option(command)
     return click.option(
         "--threads", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: all cores]"
     )(command)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from volcodec.cli.options import force_option
+from volcodec.cli.options import device_option, force_option
 from volcodec.cli.progress import progress_bar
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -83,13 +83,7 @@ def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> Any
     metavar="SHARE|PATH",
     help="Share of the volumes to validate on, or a file or folder of others.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
+@device_option
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16", "16", "64"]),

@@ -13,6 +13,7 @@ from volcodec.bench.report.words import (
     Record,
     number,
     of_family,
+    players,
     shape,
     share,
     title,
@@ -25,13 +26,7 @@ _FULL = 0.98  # coverage from which on it is not worth a word
 def opponents(results: Record) -> list[str]:
     """BEST and the peers that take part in the games or would if they were installed."""
     names = of_family(results, *LOSSY)
-    played = {
-        peer
-        for volume in (results.get("volumes") or {}).values()
-        for game in (volume.get("bd") or {}).values()
-        for row in (game or {}).values()
-        for peer in row
-    }
+    played = players(results)
     here = [name for name in names if name in played]
     absent = [
         name

@@ -217,15 +217,20 @@ def caveats(results: Record) -> list[str]:
     return out
 
 
-def outside(results: Record) -> list[str]:
-    """The installed peers that take no part in the games, each with its family."""
-    played = {
+def players(results: Record) -> set[str]:
+    """The peers (and BEST) that some game was played against."""
+    return {
         peer
         for volume in (results.get("volumes") or {}).values()
         for game in (volume.get("bd") or {}).values()
         for row in (game or {}).values()
         for peer in row
     }
+
+
+def outside(results: Record) -> list[str]:
+    """The installed peers that take no part in the games, each with its family."""
+    played = players(results)
     out = []
     for name in of_family(results, *LOSSY, "lossless"):
         record = results["codecs"][name]
