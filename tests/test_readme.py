@@ -12,6 +12,9 @@ import pytest
 from cli_calls import works
 from volumes import blobs
 
+from benchmarks import tables
+from volcodec.bench.records import load
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -46,3 +49,8 @@ def test_commands(volume: np.ndarray) -> None:
     for _, *arguments in commands:
         works(*arguments)
     assert np.load("part.npy").shape == (32, 36, 64)
+
+
+def test_the_table_is_that_of_the_committed_study() -> None:
+    study = README.parent / "benchmarks" / "results" / "test.json"
+    assert "\n".join(tables.rate(load(study))) in README.read_text("utf-8")
