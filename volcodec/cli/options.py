@@ -18,7 +18,12 @@ _TARGETS: tuple[tuple[str, str, Any, str], ...] = (
         click.FloatRange(min=0),
         "The same, as a share of max - min.  [default: 1e-3]",
     ),
-    ("psnr", "DB", click.FLOAT, "PSNR in dB, kept and exceeded by at most 0.3."),
+    (
+        "psnr",
+        "DB",
+        click.FLOAT,
+        "PSNR in dB, kept and exceeded by at most 0.3 unless losing nothing is as small.",
+    ),
     ("ratio", "N", click.FloatRange(min=0, min_open=True), "Raw bytes / file bytes, at least."),
     ("bits", "B", click.FloatRange(min=0, min_open=True), "Bits per voxel, at most."),
 )
