@@ -128,7 +128,7 @@ def features_in_python(
             log(at(m, z, y - 1, x) + at(m, z, y + 1, x)),
             log(at(m, z - 1, y, x) + at(m, z + 1, y, x)),
             log(around(m, p, 2)), log(around(m, p, 3)), 0, 0, 0,
-            log(int(hints[0][p])), log(int(hints[1][p])),
+            log(int(hints[0][p])), log(int(hints[1][p])), 0, 0,
         ]  # fmt: skip
         if parent is not None:
             # A voxel covers half a parent; the three nearest others lie on its side of it.
@@ -168,7 +168,8 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
         where = np.zeros(60, np.int32)
         count = contexts.features(
             state.mag, state.faces, parent.mag, parent.faces, hints, 5,
-            np.array(order, np.int64), shape, offset, LOG, out, where,
+            np.array(order, np.int64), shape, offset, LOG, np.zeros((5, 7, 6), np.int32),
+            np.zeros(8, np.int32), out, where, np.zeros(60, np.int32),
         )  # fmt: skip
         rows = features_in_python(
             mags, above if with_parent else None, hints, 5, order, shape, offset

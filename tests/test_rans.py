@@ -10,6 +10,7 @@ from volumes import random_of
 
 from volcodec.entropy import rans
 from volcodec.entropy.classic import classic_tables
+from volcodec.entropy.expectation import HALF, RESTS
 from volcodec.entropy.tables import (
     COST_BITS,
     DIRECT,
@@ -36,13 +37,17 @@ def random_tables(seed: int, count: int = 7) -> Tables:
     return Tables(normalise(weights))
 
 
+Signs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 def encode(
-    symbols: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int, t: Tables
-) -> tuple[np.ndarray, np.ndarray]:
+    symbols: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int, t: Tables,
+    signs: Signs = rans.RAW_SIGNS,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Words and states."""
-    words = np.full(4 * symbols.size + 8, 0xDEAD, np.uint16)
+    words = np.full(5 * symbols.size + 8, 0xDEAD, np.uint16)
     states = np.zeros(rans.MAX_LANES, np.int64)
-    first = rans.encode_runs(symbols, keys, ends, lanes, t.freq, t.start, words, states)
+    first = rans.encode_runs(symbols, keys, ends, lanes, t.freq, t.start, *signs, words, states)
     assert 0 <= first <= words.size
     assert (states[:lanes] >= rans.LOW).all()
     assert (states[:lanes] < 1 << 32).all()
@@ -50,24 +55,28 @@ def encode(
 
 
 def decode(
-    words: np.ndarray, states: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int, t: Tables
-) -> tuple[np.ndarray, int]:
+    words: np.ndarray, states: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int,
+    t: Tables, signs: Signs = rans.RAW_SIGNS,
+) -> tuple[np.ndarray, int]:  # fmt: skip
     """Symbols and the position reached; ``states`` are written to."""
     out = np.full(keys.size, 77, np.int32)
     position = begin = 0
     for end in ends:
         position = rans.decode_run(
             words, position, states, lanes, keys[begin:end], t.freq, t.start, t.slots,
-            out[begin:end],
+            signs[0][begin:end], signs[1][begin:end], signs[2], out[begin:end],
         )  # fmt: skip
         begin = int(end)
     return out, position
 
 
-def check(symbols: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int, t: Tables) -> int:
+def check(
+    symbols: np.ndarray, keys: np.ndarray, ends: np.ndarray, lanes: int, t: Tables,
+    signs: Signs = rans.RAW_SIGNS,
+) -> int:  # fmt: skip
     """A round trip; returns the number of words."""
-    words, states = encode(symbols, keys, ends, lanes, t)
-    back, position = decode(words, states, keys, ends, lanes, t)
+    words, states = encode(symbols, keys, ends, lanes, t, signs)
+    back, position = decode(words, states, keys, ends, lanes, t, signs)
     assert np.array_equal(back, symbols)
     assert position == words.size
     assert (states[:lanes] == rans.LOW).all()
@@ -90,6 +99,38 @@ def test_round_trip(pairs: list[tuple[int, int]], lanes: int, seed: int, cuts: l
     keys = np.array([p[1] for p in pairs], np.uint8)
     ends = np.array(sorted([min(c, symbols.size) for c in cuts] + [symbols.size]), np.int64)
     check(symbols, keys, ends, lanes, random_tables(seed))
+
+
+@given(
+    st.lists(
+        st.tuples(int32s, st.integers(0, 6), st.integers(-HALF, HALF - 1)), min_size=1, max_size=200
+    ),
+    st.integers(1, 32),
+    st.integers(0, 5),
+)
+def test_round_trip_with_expected_signs(
+    triples: list[tuple[int, int, int]], lanes: int, seed: int
+) -> None:
+    symbols = np.array([p[0] for p in triples], np.int64).astype(np.int32)
+    keys = np.array([p[1] for p in triples], np.uint8)
+    rests = np.array([p[2] for p in triples], np.int8)
+    freq = np.random.default_rng(seed).integers(1, 1 << PROB_BITS, (2, 7, RESTS)).astype(np.uint16)
+    ends = np.array([symbols.size // 3, symbols.size], np.int64)
+    check(symbols, keys, ends, lanes, random_tables(seed), (rests, keys, freq))
+
+
+def test_expected_signs_cost_what_their_frequencies_say() -> None:
+    random = random_of("signs")
+    t = random_tables(1)
+    count = 40_000
+    keys = np.full(count, 3, np.uint8)
+    symbols = np.where(random.random(count) < 0.9, 1, -1).astype(np.int32)
+    freq = np.full((2, 7, RESTS), round(0.9 * (1 << PROB_BITS)), np.uint16)
+    ends = np.array([count])
+    raw = check(symbols, keys, ends, 4, t)
+    told = check(symbols, keys, ends, 4, t, (np.full(count, 9, np.int8), keys, freq))
+    entropy = -(0.9 * np.log2(0.9) + 0.1 * np.log2(0.1))
+    assert (raw - told) * 16 == pytest.approx(count * (1 - entropy), rel=0.02)
 
 
 @pytest.mark.parametrize("lanes", range(1, 33))

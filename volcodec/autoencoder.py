@@ -100,11 +100,12 @@ class Autoencoder:
         tables = np.concatenate([self._z_tables(z.shape), self._y_tables(z)])
         lanes = 0 if both.size < 1 << 12 else 3 if both.size < 1 << 16 else 5
         states = np.zeros(rans.MAX_LANES, np.int64)
-        words = np.empty(4 * both.size + 8, np.uint16)
+        words = np.empty(5 * both.size + 8, np.uint16)
         ends = np.array([z.size, both.size], np.int64)
         first = rans.encode_runs(
-            both, tables, ends, 1 << lanes, self.tables.freq, self.tables.start, words, states
-        )
+            both, tables, ends, 1 << lanes, self.tables.freq, self.tables.start, *rans.RAW_SIGNS,
+            words, states,
+        )  # fmt: skip
         stream = bytes([rate, lanes]) + states[: 1 << lanes].astype("<u4").tobytes()
         stream += words[first:].astype("<u2").tobytes()
         return stream, self._base(symbols, rate, share.shape)  # type: ignore[arg-type]
@@ -126,12 +127,13 @@ class Autoencoder:
         t = self.tables
         tables = self._z_tables(z_shape)
         z = np.empty(tables.size, np.int32)
-        at = rans.decode_run(words, 0, states, lanes, tables, t.freq, t.start, t.slots, z)
+        raw = rans.RAW_SIGNS
+        at = rans.decode_run(words, 0, states, lanes, tables, t.freq, t.start, t.slots, *raw, z)
         if (np.abs(z.astype(np.int64)) > SYMBOL).any():
             raise FormatError("latents are larger than any encoder makes them")
         tables = self._y_tables(z.reshape(z_shape))
         y = np.empty(tables.size, np.int32)
-        at = rans.decode_run(words, at, states, lanes, tables, t.freq, t.start, t.slots, y)
+        at = rans.decode_run(words, at, states, lanes, tables, t.freq, t.start, t.slots, *raw, y)
         if at != words.size or (states[:lanes] != rans.LOW).any():
             raise FormatError("latents do not decode to their own end")
         if (np.abs(y.astype(np.int64)) > SYMBOL).any():

@@ -15,6 +15,7 @@ import numpy as np
 from .autoencoder import NETWORKS, Autoencoder
 from .container.header import IDENTITY_SIZE
 from .entropy import contexts
+from .entropy.expectation import COUNT, RESTS, Signs
 from .entropy.tables import Tables
 from .errors import ModelError
 from .transform.network import Layer
@@ -25,15 +26,17 @@ MAX_BYTES = 64 << 20
 BANKS = ("lossy", "lattice", "predicted")
 PYRAMID, UNET = "volcodec-pyramid-1", "volcodec-unet-1"  # formats; a unet has a pyramid's banks too
 _LAYERS, _CHANNELS = 64, 1024  # most of a network
+_CODEBOOK = 254  # most sets of weights of a band
 _SHIPPED = Path(__file__).parent / "weights"
 _SOURCE_TREE = Path(__file__).parent.parent / "models"
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Networks, tables and lifting coefficients for one kind of coding.
+    """Networks, tables, weights of expectations and lifting coefficients for one kind of coding.
 
-    Weights are float32 that hold integers; see :mod:`volcodec.entropy.contexts`.
+    Weights of networks are float32 that hold integers; see :mod:`volcodec.entropy.contexts`.
+    ``codebook`` int8 (7, K, 28) by band; with K = 0 nothing is expected of symbols.
     """
 
     w1: np.ndarray
@@ -45,6 +48,8 @@ class Bank:
     scales: np.ndarray
     zero: np.ndarray
     tables: Tables
+    signs: Signs
+    codebook: np.ndarray
     pyramid: Pyramid
 
 
@@ -154,7 +159,13 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
         return np.ascontiguousarray(a)
 
     nets, kinds = contexts.NETS, contexts.LEVEL_KINDS
-    w1 = get("w1", (nets, None, contexts.FEATURES))
+    w1 = get("w1", (nets, None, None))
+    if w1.shape[2] == contexts.FEATURES - contexts.EXPECTED:
+        # of a model that expects nothing: the features of expectations don't count
+        at = contexts.FIXED - contexts.EXPECTED
+        w1 = np.insert(w1, [at] * contexts.EXPECTED, 0, axis=2)
+    if w1.shape[2] != contexts.FEATURES:
+        raise ValueError(f"{bank}.w1 has shape {w1.shape}")
     h1 = w1.shape[1]
     w2 = get("w2", (nets, None, h1))
     h2 = w2.shape[1]
@@ -176,6 +187,15 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     if freq.dtype != np.uint16:
         raise ValueError(f"{bank}.freq must be uint16")
     tables = Tables(freq)
+    signs, codebook = Signs.even(len(tables)), np.zeros((7, 0, COUNT), np.int8)
+    if f"{bank}.signs" in tensors:
+        signs = Signs(get("signs", (2, len(tables), RESTS)))
+        codebook = tensors[f"{bank}.codebook"]
+        if codebook.dtype != np.int8 or codebook.shape[::2] != (7, COUNT):
+            raise ValueError(f"{bank}.codebook must be int8 (7, K, {COUNT})")
+        if not 1 <= codebook.shape[1] <= _CODEBOOK:
+            raise ValueError(f"{bank}.codebook has {codebook.shape[1]} sets of weights")
+        codebook = np.ascontiguousarray(codebook)
     coefs = get("lifting", (None,)).astype(np.int64)
     if not 1 <= coefs.size <= 8 or (np.abs(coefs) >= 4 << SHIFT).any():
         raise ValueError("lifting coefficients are out of range")
@@ -189,7 +209,7 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
                 x, 1, np.zeros(1, np.int32), contexts.FIXED, f[0][n], f[1][n, k], f[2][n], f[3][n],
                 f[4][n], f[5][n], scales, len(tables) - 1, zero[n, k : k + 1],
             )  # fmt: skip
-    return Bank(f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, Pyramid(coefs))
+    return Bank(f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, Pyramid(coefs))
 
 
 def _folders() -> list[Path]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .entropy.expectation import BITS, HALF, LIMIT
 from .entropy.tables import COST_BITS, token_of
 from .transform.pyramid import FRACTION
 
 GAIN_BITS = 16
 RECONSTRUCTION_BITS = 8
+_REST_SHARE = 0.75  # of the rest of an expectation that a zero is thought to decode to
 
 
 def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: int) -> int:
@@ -39,84 +41,131 @@ def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: 
 def decide(
     band: np.ndarray,
     step: int,
+    expected: np.ndarray,
     tables: np.ndarray,
     cost: np.ndarray,
+    sign_cost: np.ndarray,
     lam: float,
     out: np.ndarray,
 ) -> None:
     """Symbols for the coefficients ``band`` (int32, (z, y, x), any strides) in raster order.
 
-    Of the nearest multiple of ``step`` and the next ones towards zero, the symbol that minimises
-    squared error / step**2 + ``lam`` * bits (rate-distortion optimised quantisation).
+    A symbol counts from the whole part of what is ``expected`` (see entropy.expectation). Of the
+    nearest multiple of ``step`` and the next ones towards the expected one, the symbol that
+    minimises squared error / step**2 + ``lam`` * bits (rate-distortion optimised quantisation);
+    every bit is kept where ``lam`` is negative.
     """
     nz, ny, nx = band.shape
     inverse = 1.0 / step
+    lossless = lam < 0
     lam /= 1 << COST_BITS
     i = 0
     for z in range(nz):
         for y in range(ny):
             for x in range(nx):
+                e = np.int64(expected[i])
+                whole = (e + HALF) >> BITS
                 c = np.int64(band[z, y, x])
-                m = c if c >= 0 else -c
-                r = m * inverse
+                if lossless:
+                    out[i] = np.int32(c - whole)
+                    i += 1
+                    continue
+                u = c * inverse - whole
+                r = abs(u)
                 q = np.int64(r + 0.5)
                 if q > 0:
-                    row = cost[tables[i]]
+                    rest = e - (whole << BITS)
+                    sign1 = sign2 = np.int64(0)
+                    zero = r
+                    if rest != 0:
+                        agrees = (rest > 0) == (u > 0)
+                        side = 0 if agrees else 1
+                        sign1 = np.int64(sign_cost[0, tables[i], abs(rest), side])
+                        sign2 = np.int64(sign_cost[1, tables[i], abs(rest), side])
+                        if lam > 0:
+                            shift = abs(rest) * (_REST_SHARE / (1 << BITS))
+                            zero = r - shift if agrees else r + shift
+                    prices = cost[tables[i]]
                     best = q
-                    e = r - q
-                    best_cost = e * e + lam * row[token_of(q)]
+                    d = r - q
+                    best_cost = d * d + lam * (prices[token_of(q)] + (sign1 if q == 1 else sign2))
                     lower = q - 1
-                    e = r - lower
-                    j = e * e + lam * row[token_of(lower)]
-                    if j < best_cost:
-                        best = lower
-                        best_cost = j
-                    if lower == 1:
-                        j = r * r + lam * row[0]
+                    if lower > 0:
+                        d = r - lower
+                        sign = sign1 if lower == 1 else sign2
+                        j = d * d + lam * (prices[token_of(lower)] + sign)
+                        if j < best_cost:
+                            best = lower
+                            best_cost = j
+                    if lower <= 1:
+                        j = zero * zero + lam * prices[0]
                         if j < best_cost:
                             best = np.int64(0)
                     q = best
-                out[i] = np.int32(q if c >= 0 else -q)
+                out[i] = np.int32(q if u >= 0 else -q)
                 i += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def scatter(symbols: np.ndarray, mag: np.ndarray, q: np.ndarray, oz: int, oy: int, ox: int) -> None:
-    """Write the symbols of one class into the band ``q`` and its magnitudes ``mag`` (margin 1)."""
+def scatter(
+    symbols: np.ndarray, expected: np.ndarray, mag: np.ndarray, kept: np.ndarray, q: np.ndarray,
+    oz: int, oy: int, ox: int,
+) -> None:  # fmt: skip
+    """Write the symbols of one class into the band.
+
+    ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same clipped, ``mag`` (margin 1)
+    the magnitudes of the symbols, at least one where ``q`` is not zero.
+    """
     nz, ny, nx = q.shape
     i = 0
     for z in range(oz, nz, 2):
         for y in range(oy, ny, 2):
             for x in range(ox, nx, 2):
-                s = symbols[i]
-                q[z, y, x] = s
-                m = np.int64(s)
-                if m < 0:
-                    m = -m
+                s = np.int64(symbols[i])
+                k = np.int64(np.int32(s + ((np.int64(expected[i]) + HALF) >> BITS)))
+                q[z, y, x] = k
+                m = -s if s < 0 else s
+                if k != 0:
+                    m = max(m, 1)
+                    kept[z + 1, y + 1, x + 1] = min(max(k, -LIMIT), LIMIT)
                 mag[z + 1, y + 1, x + 1] = min(m, 4095)
                 i += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def centroids(coefs: np.ndarray, q: np.ndarray, step: int, sums: np.ndarray) -> None:
-    """Add to ``sums`` how far below ``|q| step`` magnitudes lie, in steps, and how many they are.
+def centroids(
+    coefs: np.ndarray, q: np.ndarray, expected: np.ndarray, step: int, sums: np.ndarray
+) -> None:
+    """Add to ``sums`` where coefficients lie beside their symbols, in steps.
 
-    ``sums`` (float64, 4): sum and count for magnitude 1, sum and count for the larger ones.
+    ``sums`` (float64, 6): how far below the magnitude 1, and how many; the same for the larger
+    ones; for zero, rest of the expectation times coefficient, and rest squared.
+    ``expected``: of the band's shape, or empty for nothing expected.
     """
     nz, ny, nx = q.shape
     inverse = 1.0 / step
+    expects = expected.size > 0
     for z in range(nz):
         for y in range(ny):
             for x in range(nx):
-                s = np.int64(q[z, y, x])
+                whole = np.int64(0)
+                rest = np.int64(0)
+                if expects:
+                    whole = (np.int64(expected[z, y, x]) + HALF) >> BITS
+                    rest = expected[z, y, x] - (whole << BITS)
+                s = np.int64(q[z, y, x]) - whole
                 if s != 0:
-                    c = np.int64(coefs[z, y, x])
+                    u = coefs[z, y, x] * inverse - whole
                     if s < 0:
                         s = -s
-                        c = -c
+                        u = -u
                     k = 0 if s == 1 else 2
-                    sums[k] += s - c * inverse
+                    sums[k] += s - u
                     sums[k + 1] += 1
+                elif rest != 0:
+                    share = rest / (1 << BITS)
+                    sums[4] += share * (coefs[z, y, x] * inverse - whole)
+                    sums[5] += share * share
 
 
 @numba.njit(cache=True, nogil=True)

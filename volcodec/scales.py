@@ -12,6 +12,7 @@ import numpy as np
 
 from .entropy import bands, contexts
 from .entropy.classic import classic_tables
+from .entropy.expectation import NONE, choose_weights, moments, unpack
 from .entropy.streams import LevelRuns, Plan, StreamReader
 from .models import Bank
 from .quantiser import (
@@ -28,6 +29,8 @@ from .transform.pyramid import BAND_ORDER, band_shape, band_view
 MAX_SCALES = 4
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(contexts.CLASSES, dtype=np.int64)
+_NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
+_EMPTY = np.empty((0, 0, 0), np.int32)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
 Shape = tuple[int, int, int]
@@ -113,6 +116,11 @@ class ScaleCoder:
         return b.w1, b.b1, b.w2, b.b2, b.w3, b.b3, b.scales, b.zero
 
     @property
+    def _expects(self) -> bool:
+        """Whether the model was trained with expectations."""
+        return self.bank.codebook.shape[1] > 0
+
+    @property
     def _has_offsets(self) -> bool:
         return not (self.lossless or self.predicted)
 
@@ -137,7 +145,7 @@ class ScaleCoder:
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level)
             out = LevelRuns()
-            sums = np.zeros(4, np.float64)
+            sums = np.zeros(6, np.float64)
             layers.open(level)
             for band in bands_of(level, levels):
                 size = _shape_of(shapes, level, levels, band)
@@ -148,22 +156,33 @@ class ScaleCoder:
                 coefs = layers.coefs(band)
                 q = np.empty(size, np.int32)
                 symbols = np.empty(coefs.size, np.int32)
+                rests = np.empty(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
                 classic = np.empty(coefs.size, np.uint8)
+                weights, expected = _NOTHING, _EMPTY
+                if band and self._expects:
+                    codebook = self.bank.codebook[band - 1]
+                    code, chosen = choose_weights(moments(coefs, s), codebook)
+                    if code != NONE:
+                        out.weights[band] = code, chosen
+                        weights = unpack(chosen)
+                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
                 bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
                     state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
                     level_kind(level), CLASSES, contexts.LOG, *self._network(),
-                    self.bank.tables.cost, q, symbols, learned, classic,
+                    self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
+                    symbols, rests, learned, classic,
                 )  # fmt: skip
                 if self._has_offsets and band:
-                    centroids(coefs, q, s, sums)
+                    centroids(coefs, q, expected, s, sums)
                 state.close_band(band, size)
-                layers.put(band, q, s)
-                out.add(symbols, learned, classic, bands.class_ends(size, CLASSES))
+                layers.put(band, q, expected, s)
+                out.add(symbols, rests, learned, classic, bands.class_ends(size, CLASSES))
             if self._has_offsets:
                 out.back = _backs(sums)
-            layers.close(_signed(out.back))
+                out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
+            layers.close(_signed(out.back), out.share)
             found[level] = out
             parent = state
         streams, classical = self._write(found, levels, min(scales, scale_count(levels)))
@@ -198,8 +217,9 @@ class ScaleCoder:
         learned, classic = [], []
         for scale in range(scales):
             members = [found[level] for level in levels_of(scale, scales, levels)]
-            learned.append(Plan(members, self.bank.tables, False, self._has_offsets))
-            classic.append(Plan(members, plain, True, self._has_offsets))
+            signs, lossy = self.bank.signs, self._has_offsets
+            learned.append(Plan(members, self.bank.tables, signs, False, lossy))
+            classic.append(Plan(members, plain, signs, True, lossy))
         classical = sum(p.bytes for p in classic) < sum(p.bytes for p in learned)
         return [p.write() for p in (classic if classical else learned)], classical
 
@@ -226,7 +246,10 @@ class ScaleCoder:
             wanted = levels_of(scale, scales, levels)
             if scale > 0 and wanted[0] <= stop:
                 break
-            reader = StreamReader(streams[scale], len(wanted), tables, classical, self._has_offsets)
+            reader = StreamReader(
+                streams[scale], len(wanted), tables, self.bank.codebook, classical,
+                self._has_offsets,
+            )  # fmt: skip
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
                 layers.open(level)
@@ -237,6 +260,10 @@ class ScaleCoder:
                     s = self._step(shape, level, band, step)
                     hints = layers.hints(band, s)
                     q = np.zeros(size, np.int32)
+                    weights, expected = _NOTHING, _EMPTY
+                    if band in reader.weights[i]:
+                        weights = unpack(reader.weights[i][band])
+                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
                     if reader.words is not None:
                         reader.position = bands.decode_band(
                             reader.words, reader.position, reader.states, reader.lanes,
@@ -244,14 +271,14 @@ class ScaleCoder:
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.faces, parent.mag, parent.faces, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
-                            *self._network(), q,
+                            *self._network(), self.bank.signs.freq, weights, q, expected,
                         )  # fmt: skip
                         state.close_band(band, size)
                         reader.check_room()
-                    layers.put(band, q, s)
+                    layers.put(band, q, expected, s)
                     if band == 0:
                         low = layers.low
-                layers.close(_signed(reader.back[i]))
+                layers.close(_signed(reader.back[i]), reader.share[i])
                 parent = state
                 if level > stop:
                     low = layers.low

@@ -146,6 +146,12 @@ def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> Any
     help="pyramid: hidden units; more are smaller files and slower coding.  [default: 32,16]",
 )
 @click.option(
+    "--synthetic",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="pyramid: share of crops that are random fields.  [default: 0.15, with --from 0]",
+)
+@click.option(
     "--terms",
     callback=_names,
     metavar="NAMES",

@@ -12,6 +12,7 @@ import numpy as np
 from ..quantiser import decide, scatter
 from .classic import classify
 from .contexts import FEATURES, FIXED, choose, features
+from .expectation import BITS, HALF
 from .rans import decode_run
 
 
@@ -30,13 +31,11 @@ def class_ends(shape: tuple[int, ...], classes: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _lossless(band: np.ndarray, out: np.ndarray) -> None:
-    i = 0
-    for z in range(band.shape[0]):
-        for y in range(band.shape[1]):
-            for x in range(band.shape[2]):
-                out[i] = band[z, y, x]
-                i += 1
+def _rests(expected: np.ndarray, out: np.ndarray) -> None:
+    """What the whole parts of expectations leave, int8."""
+    for i in range(expected.size):
+        e = expected[i]
+        out[i] = e - (((e + HALF) >> BITS) << BITS)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -63,16 +62,23 @@ def encode_band(
     scales: np.ndarray,
     zero: np.ndarray,
     cost: np.ndarray,
+    sign_cost: np.ndarray,
+    weights: np.ndarray,
     q: np.ndarray,
+    expected: np.ndarray,
     symbols: np.ndarray,
+    rests: np.ndarray,
     learned: np.ndarray,
     classic: np.ndarray,
 ) -> None:
     """Decide the symbols of a band, lossless where ``lam`` is negative.
 
-    ``q`` (int32, the band's shape), ``symbols`` (int32), ``learned`` table indices and ``classic``
-    contexts (uint8), in coding order, are written; ``mag`` is updated.
+    ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
+    ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
+    (int32), ``rests`` (int8), ``learned`` table indices and ``classic`` contexts (uint8); ``mag``
+    is updated.
     """
+    kept = np.zeros((coefs.shape[0] + 2, coefs.shape[1] + 2, coefs.shape[2] + 2), np.int32)
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
     x = np.empty((FEATURES, size), np.uint8)
     where = np.empty(size, np.int32)
@@ -90,6 +96,7 @@ def encode_band(
         t[:] = zero[net, kind]
         k = classic[first : first + n]
         k[:] = 0
+        e = np.zeros(n, np.int32)
         offset = (off[0], off[1], off[2])
         count = features(
             mag,
@@ -102,8 +109,11 @@ def encode_band(
             shape,
             offset,
             log,
+            kept,
+            weights[c],
             x,
             where,
+            e,
         )
         choose(
             x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
@@ -112,11 +122,11 @@ def encode_band(
         classify(x, count, where, used, has_parent, k)
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
-        if lam < 0:
-            _lossless(part, s)
-        else:
-            decide(part, step, t, cost, lam, s)
-        scatter(s, mag[band], q, off[0], off[1], off[2])
+        decide(part, step, e, t, cost, sign_cost, lam, s)
+        scatter(s, e, mag[band], kept, q, off[0], off[1], off[2])
+        _rests(e, rests[first : first + n])
+        if expected.size > 0:
+            place(e, expected, off[0], off[1], off[2])
         first += n
 
 
@@ -150,9 +160,14 @@ def decode_band(
     b3: np.ndarray,
     scales: np.ndarray,
     zero: np.ndarray,
+    signs: np.ndarray,
+    weights: np.ndarray,
     q: np.ndarray,
+    expected: np.ndarray,
 ) -> int:
     """Decode a band into ``q`` (int32) and ``mag``; returns the next word position.
+
+    ``expected`` (int32, the band's shape) takes the expectations, unless it is empty.
 
     ``mapping`` (uint8) turns a network's index or a classical context into a table; symbols whose
     table is below ``skip`` are zero and were not coded.
@@ -166,6 +181,11 @@ def decode_band(
     coded_table = np.empty(size, np.uint8)
     values = np.empty(size, np.int32)
     symbols = np.empty(size, np.int32)
+    signed = use_network and weights.any()
+    rests = np.empty(size, np.int8)
+    coded_rests = np.empty(size if signed else 0, np.int8)
+    coded_keys = np.empty(size if signed else 0, np.uint8)
+    kept = np.zeros((shape[0] + 2, shape[1] + 2, shape[2] + 2), np.int32)
     used = FIXED + 2 * before.size
     has_parent = parent_mag.shape[1] > 2
     for c in range(8):
@@ -175,6 +195,7 @@ def decode_band(
             continue
         net = band * 8 + c
         t = table[:n]
+        e = np.zeros(n, np.int32)
         offset = (off[0], off[1], off[2])
         count = features(
             mag,
@@ -187,8 +208,11 @@ def decode_band(
             shape,
             offset,
             log,
+            kept,
+            weights[c],
             x,
             where,
+            e,
         )
         if use_network:
             t[:] = zero[net, kind]
@@ -207,10 +231,29 @@ def decode_band(
                 coded[m] = i
                 coded_table[m] = k
                 m += 1
+        if signed:
+            _rests(e, rests)
+            for i in range(m):
+                coded_rests[i] = rests[coded[i]]
+                coded_keys[i] = t[coded[i]]
         position = decode_run(
-            words, position, states, lanes, coded_table[:m], freq, start, slots, values[:m]
-        )
+            words, position, states, lanes, coded_table[:m], freq, start, slots,
+            coded_rests[:m], coded_keys[:m], signs, values[:m],
+        )  # fmt: skip
         for i in range(m):
             symbols[coded[i]] = values[i]
-        scatter(symbols[:n], mag[band], q, off[0], off[1], off[2])
+        scatter(symbols[:n], e, mag[band], kept, q, off[0], off[1], off[2])
+        if expected.size > 0:
+            place(e, expected, off[0], off[1], off[2])
     return position
+
+
+@numba.njit(cache=True, nogil=True)
+def place(values: np.ndarray, out: np.ndarray, oz: int, oy: int, ox: int) -> None:
+    """Write the values of one class, in raster order, into an array of the band's shape."""
+    i = 0
+    for z in range(oz, out.shape[0], 2):
+        for y in range(oy, out.shape[1], 2):
+            for x in range(ox, out.shape[2], 2):
+                out[z, y, x] = values[i]
+                i += 1

@@ -15,10 +15,11 @@ import numba
 import numpy as np
 
 from ..transform.pyramid import BAND_ORDER, half_shape
+from .expectation import BITS, CLASSES, HALF, expect_row
 
-CLASSES = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
-OWN, PARENT, HINTS = 5, 3, 2  # features of the own band, of the parent, of coarser values
-FIXED = OWN + PARENT + HINTS  # these come first; two for each sibling band follow
+# features of the own band, of the parent, of coarser values, of the expectation
+OWN, PARENT, HINTS, EXPECTED = 5, 3, 2, 2
+FIXED = OWN + PARENT + HINTS + EXPECTED  # these come first; two for each sibling band follow
 FEATURES = FIXED + 2 * (len(BAND_ORDER) - 1)
 NETS = 8 * len(CLASSES)
 LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
@@ -83,14 +84,20 @@ def features(
     shape: tuple[int, int, int],
     offset: tuple[int, int, int],
     log: np.ndarray,
+    symbols: np.ndarray,
+    weights: np.ndarray,
     out: np.ndarray,
     where: np.ndarray,
+    expected: np.ndarray,
 ) -> int:
     """Features of the positions ``offset + 2 k`` of a band, in raster order.
 
     Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
     (FEATURES, count)) belongs to position ``where[j]``. Returns the number of columns.
     Row by row: sums over whole rows first, then the logarithms at the positions that count.
+
+    ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
+    ``weights`` (int32, 8) from the band's decoded ``symbols`` (int32, margin of one).
     """
     nz, ny, nx = shape
     m = mag[band]
@@ -102,6 +109,9 @@ def features(
     at = np.empty(half, np.uint32)  # positions that count, in rows with a margin
     inner = np.empty(half, np.uint32)  # the same in rows without
     up = np.empty(half, np.uint32)  # the same in rows of the parent
+    expects = weights.any()
+    row = np.zeros(width, np.int32)
+    partial = np.empty((3, width), np.int32)
     i = 0
     j = 0
     for z in range(offset[0] + 1, nz + 1, 2):
@@ -162,6 +172,15 @@ def features(
                 out[OWN : OWN + PARENT, j:last] = 0
             _gather(h0, inner[:n], log, out[OWN + PARENT, j:last])
             _gather(h1, inner[:n], log, out[OWN + PARENT + 1, j:last])
+            if expects:
+                expect_row(symbols, z, y, weights, partial, row)
+                for k in range(n):
+                    e = row[at[k]]
+                    expected[where[j + k]] = e
+                    out[FIXED - 2, j + k] = log[min(abs(e), _CLIP)]
+                    out[FIXED - 1, j + k] = abs(e - (((e + HALF) >> BITS) << BITS)) << 2
+            else:
+                out[FIXED - EXPECTED : FIXED, j:last] = 0
             for b in range(before.size):
                 _gather(mag[before[b], z, y], at[:n], log, out[FIXED + 2 * b, j:last])
                 _gather(faces[before[b], z, y], at[:n], log, out[FIXED + 2 * b + 1, j:last])

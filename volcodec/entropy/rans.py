@@ -17,6 +17,8 @@ from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, toke
 MAX_LANES = 32
 LOW = 1 << 16  # states stay in [2**16, 2**32)
 _MASK = (1 << PROB_BITS) - 1
+# rests, keys and signs where every sign is a raw bit
+RAW_SIGNS = (np.empty(0, np.int8), np.empty(0, np.uint8), np.zeros((2, 1, 1), np.uint16))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -48,14 +50,22 @@ def encode_runs(
     lanes: int,
     freq: np.ndarray,
     start: np.ndarray,
+    rests: np.ndarray,
+    keys: np.ndarray,
+    signs: np.ndarray,
     words: np.ndarray,
     states: np.ndarray,
 ) -> int:
     """Encode runs of ``symbols`` (int32) with ``tables`` (uint8), backwards.
 
     ``ends`` are the ends of the runs. Words are written at the end of ``words`` (uint16, at least
-    four per symbol); returns the position of the first. ``states`` (int64) takes the final states.
+    five per symbol); returns the position of the first. ``states`` (int64) takes the final states.
+
+    ``rests`` (int8): the side that a sign is expected on, and how much; its probability is
+    ``signs[magnitude > 1, key, |rest|]``. A sign is a raw bit where the rest is zero, and where
+    ``rests`` is empty.
     """
+    signed = rests.size > 0
     for lane in range(lanes):
         states[lane] = LOW
     w = words.size
@@ -74,13 +84,27 @@ def encode_runs(
                 token = token_of(m)
                 x = states[lane]
                 if s != 0:
-                    n = extra_bits(token) + 1
-                    raw = ((m - token_base(token)) << 1) | (1 if s < 0 else 0)
+                    n = extra_bits(token)
+                    raw = m - token_base(token)
+                    rest = np.int64(rests[base + lane]) if signed else 0
+                    if rest == 0:
+                        n += 1
+                        raw = (raw << 1) | (1 if s < 0 else 0)
+                    else:
+                        p = np.int64(signs[1 if m > 1 else 0, keys[base + lane], abs(rest)])
+                        agrees = (rest > 0) == (s > 0)
+                        f = p if agrees else (1 << PROB_BITS) - p
+                        if x >= (f << (32 - PROB_BITS)):
+                            w -= 1
+                            words[w] = x & 0xFFFF
+                            x >>= 16
+                        x = ((x // f) << PROB_BITS) + x % f + (0 if agrees else p)
                     if n > 16:
                         x, w = _put_bits(x, raw >> 16, n - 16, words, w)
                         n = 16
                         raw &= 0xFFFF
-                    x, w = _put_bits(x, raw, n, words, w)
+                    if n > 0:
+                        x, w = _put_bits(x, raw, n, words, w)
                 if freq[tables[base + lane], token] == 0:
                     x, w = _put_bits(x, token, ESCAPE_BITS, words, w)
                 states[lane] = x
@@ -111,14 +135,20 @@ def decode_run(
     freq: np.ndarray,
     start: np.ndarray,
     slots: np.ndarray,
+    rests: np.ndarray,
+    keys: np.ndarray,
+    signs: np.ndarray,
     out: np.ndarray,
 ) -> int:
     """Decode ``tables.size`` symbols into ``out`` (int32); returns the next word position.
+
+    ``rests``, ``keys`` and ``signs`` as :func:`encode_runs` has them.
 
     Words past the end read as zero, so no bytes can lead outside of ``words``; the caller checks
     that the position returned does not exceed ``words.size``.
     """
     size = tables.size
+    signed = rests.size > 0
     token_buffer = np.empty(MAX_LANES, np.int64)
     for base in range(0, size, lanes):
         count = min(lanes, size - base)
@@ -143,14 +173,31 @@ def decode_run(
                     states[lane] = x
                     out[base + lane] = 0
                     continue
-            n = extra_bits(token) + 1
-            low = min(n, 16)
-            raw = x & ((1 << low) - 1)
-            x, position = _refill(x >> low, words, position)
-            if n > 16:
-                raw |= (x & ((1 << (n - 16)) - 1)) << 16
-                x, position = _refill(x >> (n - 16), words, position)
+            rest = np.int64(rests[base + lane]) if signed else 0
+            n = extra_bits(token) + (1 if rest == 0 else 0)
+            raw = np.int64(0)
+            if n > 0:
+                low = min(n, 16)
+                raw = x & ((1 << low) - 1)
+                x, position = _refill(x >> low, words, position)
+                if n > 16:
+                    raw |= (x & ((1 << (n - 16)) - 1)) << 16
+                    x, position = _refill(x >> (n - 16), words, position)
+            m = np.int64(token_base(token))
+            if rest == 0:
+                m += raw >> 1
+                negative = (raw & 1) != 0
+            else:
+                m += raw
+                p = np.int64(signs[1 if m > 1 else 0, keys[base + lane], abs(rest)])
+                slot = x & _MASK
+                agrees = slot < p
+                if agrees:
+                    x = p * (x >> PROB_BITS) + slot
+                else:
+                    x = ((1 << PROB_BITS) - p) * (x >> PROB_BITS) + slot - p
+                x, position = _refill(x, words, position)
+                negative = agrees != (rest > 0)
             states[lane] = x
-            m = token_base(token) + (raw >> 1)
-            out[base + lane] = np.int32(-m if raw & 1 else m)
+            out[base + lane] = np.int32(-m if negative else m)
     return position

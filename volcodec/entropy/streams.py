@@ -1,4 +1,4 @@
-"""The bytes of one scale: offsets, choice of tables, rANS states and words.
+"""The bytes of one scale: offsets, expectations, choice of tables, rANS states and words.
 
 See "Scales" in docs/format.md.
 """
@@ -13,33 +13,44 @@ import numpy as np
 from ..errors import FormatError
 from . import rans
 from .classic import CONTEXTS
+from .expectation import COUNT, NONE, OWN_WEIGHTS, Signs
 from .tables import COST_BITS, TOKENS, Tables, token_of
 
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
 _LANES_LOG2 = 0x07
 _MAPPED = 0x08
 _OFFSETS = 0x10
+_EXPECTS = 0x20
 NO_OFFSET = 128
+BANDS = 7  # that may have weights: all but the low band
+Weights = tuple[int, np.ndarray]  # code and 28 weights of a band
 
 
 @dataclass
 class LevelRuns:
     """Symbols of one level in coding order, with both choices of keys, band by band.
 
-    ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs.
+    ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs;
+    ``rests`` those of the expectations. ``weights``: of the bands 1 to 7 that expect something;
+    ``share``: byte of what a zero decodes to, see :func:`..transform.layers.dequantise`.
     """
 
     symbols: list[np.ndarray] = field(default_factory=list)
     learned: list[np.ndarray] = field(default_factory=list)
     classic: list[np.ndarray] = field(default_factory=list)
     ends: list[np.ndarray] = field(default_factory=list)
+    rests: list[np.ndarray] = field(default_factory=list)
     back: tuple[int, int] = (128, 128)
+    weights: dict[int, Weights] = field(default_factory=dict)
+    share: int = 0
 
     def add(
-        self, symbols: np.ndarray, learned: np.ndarray, classic: np.ndarray, ends: np.ndarray
-    ) -> None:
+        self, symbols: np.ndarray, rests: np.ndarray, learned: np.ndarray, classic: np.ndarray,
+        ends: np.ndarray,
+    ) -> None:  # fmt: skip
         """Append a band."""
         self.symbols.append(symbols)
+        self.rests.append(rests)
         self.learned.append(learned)
         self.classic.append(classic)
         self.ends.append(ends)
@@ -53,14 +64,31 @@ def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _sign_units(
+    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray
+) -> int:
+    """What the signs cost beyond one bit each."""
+    total = np.int64(0)
+    for i in range(symbols.size):
+        s, rest = np.int64(symbols[i]), np.int64(rests[i])
+        if s != 0 and rest != 0:
+            side = 0 if (s > 0) == (rest > 0) else 1
+            total += cost[1 if abs(s) > 1 else 0, keys[i], abs(rest), side]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
 def _compact(
     symbols: np.ndarray,
     keys: np.ndarray,
+    rests: np.ndarray,
     ends: np.ndarray,
     mapping: np.ndarray,
     skip: int,
     out_symbols: np.ndarray,
     out_tables: np.ndarray,
+    out_keys: np.ndarray,
+    out_rests: np.ndarray,
     out_ends: np.ndarray,
     n: int,
 ) -> int:
@@ -72,6 +100,8 @@ def _compact(
             if t >= skip:
                 out_symbols[n] = symbols[i]
                 out_tables[n] = t
+                out_keys[n] = keys[i]
+                out_rests[n] = rests[i]
                 n += 1
             i += 1
         out_ends[r] = n
@@ -82,9 +112,9 @@ class Plan:
     """How a scale would be written by one path, and how many bytes that would take."""
 
     def __init__(
-        self, levels: list[LevelRuns], tables: Tables, classical: bool, lossy: bool
+        self, levels: list[LevelRuns], tables: Tables, signs: Signs, classical: bool, lossy: bool
     ) -> None:
-        self.levels, self.tables, self.classical = levels, tables, classical
+        self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
         self.bytes = 0
         self.empty = not any(s.any() for m in levels for s in m.symbols)
         if self.empty:
@@ -92,6 +122,9 @@ class Plan:
         backs = b"".join(bytes(m.back) for m in levels)
         self.offsets = lossy and any(b != NO_OFFSET for b in backs)
         self.head = backs if self.offsets else b""
+        self.expects = any(m.weights for m in levels)
+        if self.expects:
+            self.head += b"".join(_expectations(m, lossy) for m in levels)
         self.maps = []
         skip = len(tables)
         units = 0
@@ -99,8 +132,10 @@ class Plan:
         for m in levels:
             keys = m.classic if classical else m.learned
             hist = np.zeros((CONTEXTS if classical else len(tables), TOKENS), np.int64)
-            for s, k in zip(m.symbols, keys, strict=True):
+            for s, k, r in zip(m.symbols, keys, m.rests, strict=True):
                 _histogram(s, k, hist)
+                if m.weights and not classical:
+                    units += _sign_units(s, k, r, signs.cost)
             by_table = hist @ tables.cost.T.astype(np.int64)
             best = np.argmin(by_table, axis=1)
             if classical:
@@ -138,24 +173,42 @@ class Plan:
         tables = np.empty(size, np.uint8)
         runs = sum(len(e) for m in self.levels for e in m.ends)
         ends = np.empty(runs, np.int64)
+        sides = np.empty(size, np.int8)
+        indices = np.empty(size, np.uint8)
         n = r = 0
         for m, mapping in zip(self.levels, self.maps, strict=True):
             keys = m.classic if self.classical else m.learned
-            for s, k, e in zip(m.symbols, keys, m.ends, strict=True):
-                n = _compact(s, k, e, mapping, self.skip, symbols, tables, ends[r : r + e.size], n)
+            for s, k, rests, e in zip(m.symbols, keys, m.rests, m.ends, strict=True):
+                n = _compact(
+                    s, k, rests, e, mapping, self.skip, symbols, tables, indices, sides,
+                    ends[r : r + e.size], n,
+                )  # fmt: skip
                 r += e.size
         lanes = 1 << self.lanes_log2
         states = np.zeros(rans.MAX_LANES, np.int64)
-        words = np.empty(4 * n + 8, np.uint16)
+        words = np.empty(5 * n + 8, np.uint16)
         t = self.tables
+        signs = rans.RAW_SIGNS
+        if self.expects and not self.classical:
+            signs = (sides[:n], indices[:n], self.signs.freq)
         first = rans.encode_runs(
-            symbols[:n], tables[:n], ends, lanes, t.freq, t.start, words, states
+            symbols[:n], tables[:n], ends, lanes, t.freq, t.start, *signs, words, states
         )
         flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
-        flags |= _OFFSETS if self.offsets else 0
+        flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
         head = bytes([flags, self.skip]) + self.head
         body = states[:lanes].astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
         return head + body
+
+
+def _expectations(m: LevelRuns, lossy: bool) -> bytes:
+    """A byte that says which bands expect something, then a code each and weights of their own."""
+    out = bytes([sum(1 << (band - 1) for band in m.weights)])
+    if m.weights and lossy:
+        out += bytes([m.share])
+    for _, (code, weights) in sorted(m.weights.items()):
+        out += bytes([code]) + (weights.tobytes() if code == OWN_WEIGHTS else b"")
+    return out
 
 
 class StreamReader:
@@ -165,10 +218,13 @@ class StreamReader:
     """
 
     def __init__(
-        self, data: bytes, levels: int, tables: Tables, classical: bool, lossy: bool
-    ) -> None:
+        self, data: bytes, levels: int, tables: Tables, codebook: np.ndarray, classical: bool,
+        lossy: bool,
+    ) -> None:  # fmt: skip
         self.words: np.ndarray | None = None
         self.back = [(128, 128)] * levels
+        self.share = [0] * levels
+        self.weights: list[dict[int, np.ndarray]] = [{} for _ in range(levels)]
         self.mapping: list[np.ndarray] = []
         self.position = 0
         if not data:
@@ -177,11 +233,15 @@ class StreamReader:
             flags, self.skip = data[0], data[1]
             at = 2
             allowed = _LANES_LOG2 | (0 if classical else _MAPPED) | (_OFFSETS if lossy else 0)
+            allowed |= _EXPECTS
             if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
             if flags & _OFFSETS:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
                 at += 2 * levels
+            if flags & _EXPECTS:
+                for i in range(levels):
+                    at = self._expectations(data, at, i, codebook, lossy)
             for _ in range(levels):
                 if classical:
                     mapping = np.frombuffer(data, np.uint8, CONTEXTS, at).copy()
@@ -210,6 +270,31 @@ class StreamReader:
         self.states = np.zeros(rans.MAX_LANES, np.int64)
         self.states[: self.lanes] = states
         self.words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at).astype(np.uint16)
+
+    def _expectations(
+        self, data: bytes, at: int, level: int, codebook: np.ndarray, lossy: bool
+    ) -> int:
+        """Read the weights of a level's bands from ``at`` on; returns where they end."""
+        mask = data[at]
+        at += 1
+        if mask >> BANDS:
+            raise FormatError("a scale gives weights to a band that does not exist")
+        if mask and lossy:
+            self.share[level] = data[at]
+            at += 1
+        for band in range(1, BANDS + 1):
+            if not mask >> (band - 1) & 1:
+                continue
+            code = data[at]
+            at += 1
+            if code == OWN_WEIGHTS:
+                self.weights[level][band] = np.frombuffer(data, np.int8, COUNT, at)
+                at += COUNT
+            elif NONE < code <= codebook.shape[1]:
+                self.weights[level][band] = codebook[band - 1, code - 1]
+            else:
+                raise FormatError("a scale names weights that its model lacks")
+        return at
 
     def check_room(self) -> None:
         """FormatError where more words were asked for than there are."""

@@ -19,6 +19,7 @@ from torch import nn
 
 from .. import models
 from ..entropy import contexts
+from ..entropy.expectation import BITS, RESTS, Signs
 from ..entropy.tables import DIRECT, ESCAPE, ESCAPE_BITS, PROB_BITS, TOKENS, normalise
 from .samples import Samples
 
@@ -89,7 +90,7 @@ class Networks(nn.Module):
 
 @dataclass
 class Bank:
-    """One bank of networks and tables, all integers (networks as float32 holding integers)."""
+    """One bank, all integers (networks as float32 holding integers); see :class:`.models.Bank`."""
 
     w1: np.ndarray
     b1: np.ndarray
@@ -98,6 +99,8 @@ class Bank:
     w3: np.ndarray
     b3: np.ndarray
     freq: np.ndarray
+    signs: np.ndarray
+    codebook: np.ndarray
 
 
 class Pool:
@@ -137,54 +140,9 @@ class Pool:
         return x, kind, torch.from_numpy(self.token[index])
 
 
-def train_bank(
-    samples: Samples,
-    *,
-    tables: int = 64,
-    hidden: tuple[int, int] = (32, 16),
-    low: float = 0.03,
-    high: float = 600.0,
-    steps: int = 3000,
-    batch: int = 512,
-    rate: float = 4e-3,
-    seed: int = 0,
-    budget: float | None = None,
-    start: Networks | None = None,
-    report: Callable[[int, float], None] | None = None,
-) -> Networks:
-    """Train one bank; ``budget`` in seconds ends the run early (the rate follows the clock)."""
-    torch.manual_seed(seed)
-    net = start or Networks(tables, hidden[0], hidden[1], low, high)
-    pool = Pool(samples, seed)
-    share = torch.from_numpy(pool.share)[:, None]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    began = time.monotonic()
-    mean = 0.0
-    for step in range(steps):
-        done = step / steps
-        if budget is not None:
-            done = max(done, (time.monotonic() - began) / budget)
-            if done >= 1:
-                break
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
-        x, kind, token = pool.draw(batch)
-        bits = net.bits(x, kind, token)
-        # nets that carry little weight still learn: a floor under their share
-        loss = (bits * (share + 0.2 / contexts.NETS)).sum() / batch
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        with torch.no_grad():
-            now = float((bits.detach() * share).sum() / batch)
-        mean = now if step == 0 else 0.98 * mean + 0.02 * now
-        if report is not None and step % 200 == 199:
-            report(step + 1, mean)
-    return net
-
-
-def export(net: Networks, samples: Samples, prior: float = 300.0) -> Bank:
+def export(
+    net: Networks, samples: Samples, codebook: np.ndarray, prior: float = 300.0
+) -> Bank:
     """Integer weights, and tables refitted to the samples the integer networks send them."""
     one = 1 << WEIGHT_BITS
     with torch.no_grad():
@@ -192,15 +150,47 @@ def export(net: Networks, samples: Samples, prior: float = 300.0) -> Bank:
         b1, b2 = (torch.round(b * one * UNIT).numpy() for b in (net.b1, net.b2))
         b3 = torch.round((net.b3 + 0.5) * one * UNIT).numpy()
         learned = torch.softmax(net.logits, 1).double().numpy()
-    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned))
+    even = Signs.even(len(learned)).freq
+    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned), even, codebook)
     index = place(bank, samples.features, samples.net, samples.level)
     count = learned.shape[0]
     hist = np.zeros((count, TOKENS))
     weight = samples.weight / samples.weight.mean()
     np.add.at(hist, (index, tokens(samples.symbol)), weight)
     bank.freq = normalise(hist + prior * learned)
+    bank.signs = fit_signs(index, samples, count)
     assert ESCAPE == TOKENS
     return bank
+
+
+def fit_signs(index: np.ndarray, samples: Samples, tables: int) -> np.ndarray:
+    """Frequencies of the expected sign (uint16, (2, tables, RESTS)); see :class:`.Signs`.
+
+    The log odds of a sign are a slope times the rest (as of a Laplace distribution that is moved
+    by it), one slope for each table and size of symbol, smoothed over neighbouring tables.
+    """
+    told = (samples.symbol != 0) & (samples.rest != 0)
+    rest = samples.rest[told].astype(np.int64)
+    symbol = samples.symbol[told].astype(np.int64)
+    hist = np.zeros((2, tables, RESTS, 2))
+    place = (np.abs(symbol) > 1).astype(np.int64), index[told], np.abs(rest)
+    agrees = ((symbol > 0) == (rest > 0)).astype(np.int64)
+    weight = samples.weight[told] / samples.weight.mean()
+    np.add.at(hist, (*place, agrees), weight)
+    distance = np.subtract.outer(np.arange(tables), np.arange(tables))
+    near = np.exp(-0.5 * (distance / 2.0) ** 2)
+    hist = np.einsum("tu,surb->strb", near, hist)
+    x = np.arange(RESTS) / (1 << BITS)
+    slope = np.full((2, tables), 1.0)
+    for _ in range(30):  # Newton, with a prior that holds slopes without samples near 1
+        p = 1 / (1 + np.exp(-slope[..., None] * x))
+        both = hist.sum(-1)
+        gradient = ((hist[..., 1] - both * p) * x).sum(-1) - (slope - 1)
+        curvature = (both * p * (1 - p) * x * x).sum(-1) + 1
+        slope = np.clip(slope + np.clip(gradient / curvature, -2, 2), 0, 40)
+    p = 1 / (1 + np.exp(-slope[..., None] * x))
+    total = 1 << PROB_BITS
+    return np.clip(np.rint(p * total), 64, total - 64).astype(np.uint16)
 
 
 def restore(bank: models.Bank) -> Networks:
@@ -273,5 +263,9 @@ def mean_bits(bank: Bank, samples: Samples) -> float:
     from ..entropy.tables import COST_BITS, Tables
 
     index = place(bank, samples.features, samples.net, samples.level)
-    cost = Tables(bank.freq).cost[index, tokens(samples.symbol)] / (1 << COST_BITS)
-    return float((cost * samples.weight).sum() / samples.weight.sum())
+    cost = Tables(bank.freq).cost[index, tokens(samples.symbol)]
+    symbol, rest = samples.symbol.astype(np.int64), samples.rest.astype(np.int64)
+    side = ((symbol > 0) != (rest > 0)).astype(np.int64)
+    sign = Signs(bank.signs).cost[(np.abs(symbol) > 1).astype(np.int64), index, np.abs(rest), side]
+    cost = cost + np.where((symbol != 0) & (rest != 0), sign, 0)
+    return float((cost * samples.weight).sum() / samples.weight.sum()) / (1 << COST_BITS)

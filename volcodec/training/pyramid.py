@@ -12,6 +12,7 @@ import copy
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,34 +23,38 @@ from torch import Tensor, nn
 
 from .. import models
 from ..entropy import contexts
+from ..entropy.expectation import COUNT, Moments
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import atomic_output
 from ..parallel import ordered_map
 from ..transform.pyramid import CDF97, MAX_LEVELS, Pyramid
-from . import density, fit
+from . import banks as files
+from . import fit
 from .architectures import Batch, Log, Room, Stage, State
+from .codebook import cluster
 from .crops import SYNTHETIC, draw_crop
 from .data import Collection, Volume, fill
 from .recipe import Recipe
-from .samples import Samples, fixed_gains, gather
+from .samples import COLUMNS, Samples, fixed_gains, gather
 
-_COLUMNS = ("features", "net", "level", "symbol", "weight")
-_ARRAYS = ("w1", "b1", "w2", "b2", "w3", "b3", "freq")
+_WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3")
 _GATHERING = 0.3  # of a stage's time, at most, of which the held samples take a fifth
 _MOST_CROPS, _HELD_CROPS = 420, 48
 _CROPS_BY_STEPS = 24  # where steps are counted and not time
 _REFIT_SAMPLES = 400_000  # that tables are refitted to for a validation
 _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
+_ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
 
 def sample(
     kind: str, volumes: Sequence[Volume], index: int, seed: int, bank: models.Bank | None,
-    synthetic: float,
+    synthetic: float, codebook: np.ndarray, bands: list[tuple[int, Moments]] | None = None,
 ) -> Samples | None:  # fmt: skip
     """Samples of crop ``index``; None where it holds nothing or can't be read.
 
-    They follow from the seed, the kind and the index alone.
+    They follow from the seed, the kind, the index and the models given alone. ``bands``: see
+    :func:`.samples.gather`.
     """
     rng = np.random.default_rng((seed, zlib.crc32(kind.encode()), index))
     pyramid = Pyramid.classic()
@@ -59,13 +64,27 @@ def sample(
         return None
     if x.min() == x.max():
         return None
-    tile, recipe = density.prepare(kind, x, pyramid, fixed_gains(pyramid, MAX_LEVELS), bank, rng)
-    return gather(tile, recipe, rng)
+    tile, recipe = files.prepare(kind, x, pyramid, fixed_gains(pyramid, MAX_LEVELS), bank, rng)
+    return gather(tile, replace(recipe, codebook=codebook), rng, bands=bands)
+
+
+def learn_codebook(
+    kind: str, volumes: Sequence[Volume], crops: int, seconds: float, seed: int, synthetic: float
+) -> np.ndarray:
+    """Weights of expectations from up to ``crops`` crops, as many as ``seconds`` allow."""
+    began = time.monotonic()
+    bands: list[tuple[int, Moments]] = []
+    nothing = np.zeros((7, 0, COUNT), np.int8)
+    for i in range(crops):
+        sample(kind, volumes, i, seed, None, synthetic, nothing, bands)
+        if seconds and bands and time.monotonic() - began > seconds:
+            break
+    return cluster(bands, np.random.default_rng(seed))
 
 
 def collect(
     kind: str, volumes: Sequence[Volume], crops: int, seconds: float, seed: int,
-    bank: models.Bank | None, synthetic: float,
+    bank: models.Bank | None, synthetic: float, codebook: np.ndarray,
 ) -> Samples:  # fmt: skip
     """Samples of up to ``crops`` crops, as many as ``seconds`` allow (0: all of them).
 
@@ -74,7 +93,7 @@ def collect(
     began = time.monotonic()
     parts = []
     found = ordered_map(
-        lambda i: sample(kind, volumes, i, seed, bank, synthetic), range(crops), None
+        lambda i: sample(kind, volumes, i, seed, bank, synthetic, codebook), range(crops), None
     )
     for part in found:
         if part is not None:
@@ -86,43 +105,51 @@ def collect(
     return Samples.join(parts)
 
 
-def keep_samples(path: Path, samples: dict[str, Samples], origin: str) -> None:
+def keep_samples(
+    path: Path, samples: dict[str, Samples], codebook: np.ndarray, origin: str
+) -> None:
     """Write named samples and what they are made of to ``path`` (.npz), whole or not at all."""
     arrays: dict[str, np.ndarray] = {
-        f"{n}.{c}": getattr(s, c) for n, s in samples.items() for c in _COLUMNS
+        f"{n}.{c}": getattr(s, c) for n, s in samples.items() for c in COLUMNS
     }
     with atomic_output(path, force=True) as file:
-        np.savez(file, origin=np.array(origin), **arrays)  # type: ignore[arg-type]
+        np.savez(file, origin=np.array(origin), codebook=codebook, **arrays)  # type: ignore[arg-type]
 
 
-def kept_samples(path: Path, names: Sequence[str], origin: str) -> dict[str, Samples] | None:
+def kept_samples(
+    path: Path, names: Sequence[str], origin: str
+) -> tuple[dict[str, Samples], np.ndarray] | None:
     """What :func:`keep_samples` wrote; None where it is of another origin or can't be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["origin"]) != origin:
                 return None
-            return {n: Samples(*(file[f"{n}.{c}"] for c in _COLUMNS)) for n in names}
+            samples = {n: Samples(*(file[f"{n}.{c}"] for c in COLUMNS)) for n in names}
+            return samples, file["codebook"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
 def as_state(bank: fit.Bank | models.Bank) -> State:
     """A bank as tensors, integers in int32."""
-    freq = bank.tables.freq if isinstance(bank, models.Bank) else bank.freq
-    arrays = {name: getattr(bank, name) for name in _ARRAYS if name != "freq"}
-    arrays["freq"] = freq
+    arrays = {name: getattr(bank, name) for name in (*_WEIGHTS, "codebook")}
+    if isinstance(bank, models.Bank):
+        arrays |= {"freq": bank.tables.freq, "signs": bank.signs.freq}
+    else:
+        arrays |= {"freq": bank.freq, "signs": bank.signs}
     return {n: torch.from_numpy(np.asarray(a).astype(np.int32)) for n, a in arrays.items()}
 
 
 def of_state(state: State) -> fit.Bank:
     """The inverse of :func:`as_state`."""
-    w1, b1, w2, b2, w3, b3 = (state[name].numpy().astype(np.float32) for name in _ARRAYS[:-1])
-    return fit.Bank(w1, b1, w2, b2, w3, b3, state["freq"].numpy().astype(np.uint16))
+    weights = [state[name].numpy().astype(np.float32) for name in _WEIGHTS]
+    freq, signs = (state[name].numpy().astype(np.uint16) for name in ("freq", "signs"))
+    return fit.Bank(*weights, freq, signs, state["codebook"].numpy().astype(np.int8))
 
 
 def as_model(bank: fit.Bank) -> models.Bank:
     """A bank as the codec holds it, once its reader has accepted it."""
-    return models.read(density.pack(dict.fromkeys(models.BANKS, bank), {}), "trained").banks[
+    return models.read(files.pack(dict.fromkeys(models.BANKS, bank), {}), "trained").banks[
         "lossy"
     ]
 
@@ -146,15 +173,17 @@ class BankTask:
         recipe: of the run.
         net: to train.
         samples, held: of the volumes for training and for validation.
+        codebook: weights of expectations that the samples were made with.
         start: the bank of the model gone on from, and what that is called.
         kept: the file of samples, removed at the end.
     """
 
     def __init__(
         self, name: str, recipe: Recipe, net: fit.Networks, samples: Samples, held: Samples,
-        start: tuple[fit.Bank, str] | None, kept: Path,
+        codebook: np.ndarray, start: tuple[fit.Bank, str] | None, kept: Path,
     ) -> None:  # fmt: skip
         self.name, self.recipe, self.start, self.kept = name, recipe, start, kept
+        self.codebook = codebook
         self.samples, self.held = samples, held
         self._module = BankModule(net)
         self.pool = fit.Pool(samples, recipe.seed)
@@ -162,7 +191,7 @@ class BankTask:
         rng = np.random.default_rng(recipe.seed)
         count = len(samples.net)
         chosen = rng.choice(count, min(count, _REFIT_SAMPLES), replace=False)
-        self.few = Samples(*(getattr(samples, c)[chosen] for c in _COLUMNS))
+        self.few = Samples(*(getattr(samples, c)[chosen] for c in COLUMNS))
 
     @property
     def module(self) -> nn.Module:
@@ -191,7 +220,7 @@ class BankTask:
     def _export(self, module: BankModule, samples: Samples) -> fit.Bank | None:
         """The integer bank, None where the codec would refuse it."""
         try:
-            bank = fit.export(copy.deepcopy(module.net).cpu(), samples)
+            bank = fit.export(copy.deepcopy(module.net).cpu(), samples, self.codebook)
             as_model(bank)
         except (VolcodecError, ValueError, FloatingPointError):
             return None
@@ -262,20 +291,23 @@ class PyramidArchitecture:
             decides = as_model(of_state(finished[_PLAIN]))
             net = fit.restore(decides)
         if net is None:
-            low, high = density.RANGES[kind]
+            low, high = files.RANGES[kind]
             net = fit.Networks(64, *self.recipe.hidden, low, high)
-        samples = self._samples(stage, kind, data, decides if kind == "lossy" else None, room)
+        decides = decides if kind == "lossy" else None
+        samples, codebook = self._samples(stage, kind, data, decides, room)
         return BankTask(
-            stage, self.recipe, net, samples["train"], samples["held"], start, _place(stage, room)
-        )
+            stage, self.recipe, net, samples["train"], samples["held"], codebook, start,
+            _place(stage, room),
+        )  # fmt: skip
 
     def _samples(
         self, stage: str, kind: str, data: Collection, bank: models.Bank | None, room: Room
-    ) -> dict[str, Samples]:
+    ) -> tuple[dict[str, Samples], np.ndarray]:
         path = _place(stage, room)
         recipe = self.recipe
         start = self.start.identity.hex() if self.start is not None else ""
         origin = f"{data.identity} {start} {recipe.seed} {recipe.crops} {recipe.steps > 0}"
+        origin += f" {recipe.synthetic}"
         found = kept_samples(path, ("train", "held"), origin)
         if found is not None:
             return found
@@ -283,19 +315,28 @@ class PyramidArchitecture:
         crops = recipe.crops or (_CROPS_BY_STEPS if recipe.steps else _MOST_CROPS)
         held_crops = min(max(_HELD_CROPS, len(data.validation)), crops)
         seed = recipe.seed
-        held = collect(kind, data.validation, held_crops, 0.2 * seconds, seed + 7919, bank, 0.0)
-        synthetic = 0.0 if self.start is not None else SYNTHETIC
-        train = collect(kind, data.training, crops, 0.8 * seconds, seed, bank, synthetic)
+        synthetic = recipe.synthetic
+        if synthetic < 0:
+            synthetic = 0.0 if self.start is not None else SYNTHETIC
+        if bank is not None and self.start is None:
+            codebook = bank.codebook  # of the stage before
+        else:
+            codebook = learn_codebook(
+                kind, data.training, max(1, crops // 3), 0.2 * seconds, seed + 104729, synthetic
+            )
+        held = collect(kind, data.validation, held_crops, 0.2 * seconds, seed + 7919, bank, 0.0,
+                       codebook)  # fmt: skip
+        train = collect(kind, data.training, crops, 0.6 * seconds, seed, bank, synthetic, codebook)
         out = {"train": train, "held": held}
-        keep_samples(path, out, origin)
+        keep_samples(path, out, codebook, origin)
         room.log(f"{stage}: {len(train.net)} samples to learn from, {len(held.net)} to validate on")
-        return out
+        return out, codebook
 
     def export(self, finished: Mapping[str, State], path: Path, card: Mapping[str, Any]) -> None:
         banks = {kind: of_state(finished[kind]) for kind in models.BANKS}
         more = {"from": self.start.name, "from_identity": self.start.identity.hex()} \
             if self.start is not None else {}  # fmt: skip
-        blob = density.pack(banks, {**card, **more})
+        blob = files.pack(banks, {**card, **more})
         models.read(blob, path.stem)
         with atomic_output(path, force=True) as file:
             file.write(blob)
@@ -309,7 +350,7 @@ def _check_start(start: models.Model) -> None:
     """Raise InputError where a model is not of the kind that is written here."""
     unit = fit.layer_scales()
     for bank in start.banks.values():
-        if not (np.array_equal(bank.scales, unit) and np.array_equal(bank.pyramid.coefs, CDF97)):
+        coefs = bank.pyramid.coefs
+        same = coefs.shape == CDF97.shape and np.abs(coefs - CDF97).max() <= _ROUNDING
+        if not (np.array_equal(bank.scales, unit) and same):
             raise InputError(f"model {start.name} can't be gone on from: its arithmetic is another")
-    if not np.array_equal(start.gains, fixed_gains(Pyramid.classic(), MAX_LEVELS)):
-        raise InputError(f"model {start.name} can't be gone on from: its gains are others")

@@ -45,6 +45,8 @@ class Recipe:
         patience: validations without a new best after which a stage ends, 0 for never.
         validations: of each stage, spread evenly; the one before the first step is not counted.
         crops: of each bank of the pyramid to gather samples from; 0 for what the time allows.
+        synthetic: share of the pyramid's crops that are random fields; -1 for a default: some
+            for a model from random weights, none for one that is gone on from.
         hidden: units in the layers of the pyramid's networks, even; a model that is gone on from
             is widened where it has fewer, and coding slows down in proportion.
         look_every: steps between two looks at gradients, updates and moments.
@@ -89,6 +91,7 @@ class Recipe:
     patience: int = 0
     validations: int = 20
     crops: int = 0
+    synthetic: float = -1.0
     hidden: tuple[int, int] = (32, 16)
     look_every: int = 50
     curvature: bool = False

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from ..entropy import contexts
+from ..entropy.expectation import (
+    BITS,
+    COUNT,
+    HALF,
+    Moments,
+    Signs,
+    choose_weights,
+    moments,
+    unpack,
+)
+from ..entropy.bands import place
+from ..entropy.tables import TOKENS
 from ..models import Bank
 from ..quantiser import GAIN_BITS, band_step, decide, scatter
 from ..scales import BEFORE, bands_of, empty_state, level_kind, no_parent
@@ -14,27 +26,33 @@ from ..transform.layers import Layers, Lifted, Predicted, level_shapes
 from ..transform.pyramid import FRACTION, Pyramid, default_levels
 
 OFFSET = 0.42  # of the dead zone, before there is a model to decide with
+_SHARE = 192  # of the rest of an expectation that a zero decodes to, over 256
+
+
+_NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(1)
 
 
 @dataclass
 class Samples:
-    """Columns of equal length: features (N, FEATURES) uint8, net, level kind, symbol, weight."""
+    """Columns of equal length: features (N, FEATURES) uint8, net, level kind, symbol, rest, weight.
+
+    ``rest`` (int8): of the expectation, as a share over 2**BITS.
+    """
 
     features: np.ndarray
     net: np.ndarray
     level: np.ndarray
     symbol: np.ndarray
+    rest: np.ndarray
     weight: np.ndarray
 
     @classmethod
     def join(cls, parts: list[Samples]) -> Samples:
         """One after the other."""
-        return cls(
-            *(
-                np.concatenate([getattr(p, name) for p in parts])
-                for name in ("features", "net", "level", "symbol", "weight")
-            )
-        )
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in COLUMNS))
+
+
+COLUMNS = tuple(f.name for f in fields(Samples))
 
 
 def fixed_gains(pyramid: Pyramid, levels: int) -> np.ndarray:
@@ -48,6 +66,7 @@ class Recipe:
     """How a tile becomes symbols: ``kind`` is a bank's name.
 
     ``step``: of the wavelet in units of the tile (lossy), or the odd integer step (predicted).
+    ``codebook``: weights of expectations (int8, (7, K, 28)), besides the bands' own.
     """
 
     kind: str
@@ -56,6 +75,7 @@ class Recipe:
     step: float = 1.0
     bank: Bank | None = None
     lam: float = 0.12
+    codebook: np.ndarray = field(default_factory=lambda: np.zeros((7, 0, COUNT), np.int8))
 
     def integers(self, tile: np.ndarray) -> np.ndarray:
         """The tile in fixed point (lossy) or as it is."""
@@ -77,9 +97,13 @@ class Recipe:
 
 
 def gather(
-    tile: np.ndarray, recipe: Recipe, rng: np.random.Generator, per_pass: int = 400
-) -> Samples:
-    """Samples of one tile: of each parity class of each band at most ``per_pass``."""
+    tile: np.ndarray, recipe: Recipe, rng: np.random.Generator, per_pass: int = 400,
+    bands: list[tuple[int, Moments]] | None = None,
+) -> Samples:  # fmt: skip
+    """Samples of one tile: of each parity class of each band at most ``per_pass``.
+
+    ``bands`` takes the moments of each band, where it is given.
+    """
     fixed = recipe.integers(tile)
     shape: tuple[int, int, int] = fixed.shape  # type: ignore[assignment]
     levels = default_levels(shape)
@@ -100,19 +124,29 @@ def gather(
                 continue
             size: tuple[int, int, int] = coefs.shape  # type: ignore[assignment]
             q = np.zeros(size, np.int32)
+            kept = np.zeros(tuple(n + 2 for n in size), np.int32)
+            expected = np.zeros(size, np.int32)
+            weights = np.zeros((8, 8), np.int32)
+            found = moments(coefs, step) if band else None
+            if found is not None:
+                weights = unpack(choose_weights(found, recipe.codebook[band - 1])[1])
+                if bands is not None:
+                    bands.append((band, found))
             for c, off in enumerate(contexts.CLASSES):
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
                     continue
                 x = np.zeros((contexts.FEATURES, chosen.size), np.uint8)
                 where = np.empty(chosen.size, np.int32)
+                e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
                     state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
-                    size, off, contexts.LOG, x, where,
+                    size, off, contexts.LOG, kept, weights[c], x, where, e,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = x[:, :n].T
-                part = _symbols(recipe, chosen, step, band, c, kind, x, n, where)
+                part = _symbols(recipe, chosen, step, band, c, kind, x, n, where, e)
+                rest = (e - (((e + HALF) >> BITS) << BITS)).astype(np.int8)
                 m = np.abs(part.astype(np.int64))
                 bits += float(np.log2(1 + 2.0 * m).sum()) * 1.3 + 0.05 * float((m > 0).sum())
                 pick = np.arange(part.size)
@@ -121,11 +155,12 @@ def gather(
                 weight = np.full(pick.size, part.size / pick.size, np.float32)
                 nets = np.full(pick.size, band * 8 + c, np.uint8)
                 kinds = np.full(pick.size, kind, np.uint8)
-                parts.append(Samples(full[pick], nets, kinds, part[pick], weight))
-                scatter(part, state.mag[band], q, off[0], off[1], off[2])
+                parts.append(Samples(full[pick], nets, kinds, part[pick], rest[pick], weight))
+                scatter(part, e, state.mag[band], kept, q, off[0], off[1], off[2])
+                place(e, expected, off[0], off[1], off[2])
             state.close_band(band, size)
-            layers.put(band, q, step)
-        layers.close((0, 0))
+            layers.put(band, q, expected, step)
+        layers.close((0, 0), _SHARE)
         parent = state
     out = Samples.join(parts)
     # every tile counts alike, whatever its rate: the aim is relative savings
@@ -135,16 +170,17 @@ def gather(
 
 def _symbols(
     recipe: Recipe, coefs: np.ndarray, step: int, band: int, c: int, kind: int,
-    x: np.ndarray, n: int, where: np.ndarray,
+    x: np.ndarray, n: int, where: np.ndarray, expected: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """The symbols of a class, decided as the encoder would."""
     part = np.empty(coefs.size, np.int32)
-    if recipe.kind == "lattice":
-        part[:] = coefs.reshape(-1)
-    elif recipe.kind == "predicted" or recipe.bank is None:
-        offset = OFFSET if recipe.kind == "lossy" else 0.5
-        m = np.floor(np.abs(coefs.astype(np.int64)) / step + offset)
-        part[:] = (np.sign(coefs) * m).reshape(-1)
+    if recipe.bank is None and recipe.kind == "lossy":
+        left = coefs.reshape(-1) / step - ((expected + HALF) >> BITS)
+        part[:] = np.sign(left) * np.floor(np.abs(left) + OFFSET)
+    elif recipe.bank is None:
+        lam = -1.0 if recipe.kind == "lattice" else 0.0
+        table = np.zeros(part.size, np.uint8)
+        decide(coefs, step, expected, table, _NO_COST, _NO_SIGN.cost, lam, part)
     else:
         bank = recipe.bank
         net = band * 8 + c
@@ -154,5 +190,6 @@ def _symbols(
             bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
             len(bank.tables) - 1, table,
         )  # fmt: skip
-        decide(coefs, step, table, bank.tables.cost, recipe.lam, part)
+        costs = bank.tables.cost, bank.signs.cost
+        decide(coefs, step, expected, table, *costs, recipe.lam, part)
     return part

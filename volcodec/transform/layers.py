@@ -17,6 +17,7 @@ from typing import Protocol
 import numba
 import numpy as np
 
+from ..entropy.expectation import BITS, HALF
 from .pyramid import Pyramid, band_shape, band_view, half_shape
 
 HINTS = 2
@@ -34,8 +35,8 @@ class Layers(Protocol):
     def open(self, level: int) -> None: ...
     def hints(self, band: int, step: int) -> np.ndarray: ...
     def coefs(self, band: int) -> np.ndarray: ...
-    def put(self, band: int, q: np.ndarray, step: int) -> None: ...
-    def close(self, back: tuple[int, int]) -> None: ...
+    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None: ...
+    def close(self, back: tuple[int, int], share: int) -> None: ...
 
 
 def level_shapes(shape: Shape, levels: int) -> list[Shape]:
@@ -188,6 +189,32 @@ def _rebuild(p: np.ndarray, q: np.ndarray, step: int, out: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _expecting(
+    q: np.ndarray, expected: np.ndarray, step: int, back1: int, back2: int, share: int,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """As :func:`dequantise`, with symbols that count from the whole part of what was expected.
+
+    Where symbol and expectation agree, ``share`` / 256 of the rest is added.
+    """
+    for z in range(q.shape[0]):
+        for y in range(q.shape[1]):
+            for x in range(q.shape[2]):
+                e = np.int64(expected[z, y, x])
+                whole = (e + HALF) >> BITS
+                v = np.int64(q[z, y, x])
+                s = v - whole
+                v *= step
+                if s == 0:
+                    v += ((e - (whole << BITS)) * share * step) >> (BITS + 8)
+                elif s > 0:
+                    v -= back1 if s == 1 else back2
+                else:
+                    v += back1 if s == -1 else back2
+                out[z, y, x] = np.int32(v)
+
+
+@numba.njit(cache=True, nogil=True)
 def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray) -> None:
     """Coefficients of symbols ``q``: ``|q| step - back``, with the sign of ``q``; zero stays zero.
 
@@ -216,7 +243,7 @@ class Lifted:
         self._levels = levels
         self._arrays = None if tile is None else pyramid.analysis(tile, levels)
         self._level = levels
-        self._bands: list[tuple[int, np.ndarray, int]] = []
+        self._bands: list[tuple[int, np.ndarray, np.ndarray, int]] = []
         self.low = np.zeros(self._shapes[levels], np.int32)
 
     def open(self, level: int) -> None:
@@ -238,21 +265,29 @@ class Lifted:
             return self._arrays[self._levels]
         return band_view(self._arrays[self._level - 1], band)
 
-    def put(self, band: int, q: np.ndarray, step: int) -> None:
-        """Take the symbols of a band."""
+    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Take a quantised band and what was expected of it (empty: nothing)."""
         if band == 0:
             dequantise(q, step, 0, 0, self.low)
         else:
-            self._bands.append((band, q, step))
+            self._bands.append((band, q, expected, step))
 
-    def close(self, back: tuple[int, int]) -> None:
-        """Synthesise the level; ``back``: how far magnitudes lie below their multiples, / 256."""
+    def close(self, back: tuple[int, int], share: int) -> None:
+        """Synthesise the level.
+
+        ``back``: how far magnitudes lie below their multiples; ``share``: of the rest of an
+        expectation that a zero decodes to; both over 256.
+        """
         if self._level == 0:
             return
         target = np.zeros(self._shapes[self._level - 1], np.int32)
-        for band, q, step in self._bands:
+        for band, q, expected, step in self._bands:
             offsets = [(b * step) >> 8 if step > 1 else 0 for b in back]
-            dequantise(q, step, offsets[0], offsets[1], band_view(target, band))
+            view = band_view(target, band)
+            if expected.size:
+                _expecting(q, expected, step, *offsets, share if step > 1 else 0, view)
+            else:
+                dequantise(q, step, *offsets, view)
         self.low = self._pyramid.synthesis(self.low, [target])
 
 
@@ -308,8 +343,8 @@ class Predicted:
             out[hidden if band == 0 else band_view(hidden, band)] = 0
         return out
 
-    def put(self, band: int, q: np.ndarray, step: int) -> None:
-        """Take the symbols of a band."""
+    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Take the quantised residuals of a band."""
         assert self._predicted is not None
         if band == 0:
             _rebuild(self._predicted, q, step, self.low)
@@ -318,7 +353,7 @@ class Predicted:
         else:
             _rebuild(self._predicted, q, step, band_view(self._whole, band))
 
-    def close(self, back: tuple[int, int]) -> None:
+    def close(self, back: tuple[int, int], share: int) -> None:
         """The level is complete."""
         if self._level:
             self.low = self._whole
