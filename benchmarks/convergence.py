@@ -89,7 +89,7 @@ def outcome(folder: Path) -> Record:
              for r in steps if "seen" in r]  # fmt: skip
     notes = [r for r in records if r["kind"] == "note" and r["text"] == "finished"]
     (record,) = (r for r in notes[-1]["records"] if r["stage"] == last_stage)
-    return {
+    found = {
         "steps": record["steps"],
         "best_mse": _few(best),
         "best_step": curve[at][0],
@@ -102,6 +102,30 @@ def outcome(folder: Path) -> Record:
         "curve": curve,
         "looks": looks[:: max(1, len(looks) // LOOKS)],
     }
+    if "bpv" in epochs[at]["validation"]:
+        found["rate"] = _rate([r["validation"] for r in epochs], at)
+    return found
+
+
+def _rate(seen: list[Record], at: int) -> Record:
+    """Of a run with entropy models: bits per voxel, the whole loss, and each lambda by itself."""
+    totals = [math.inf if v["total"] is None else v["total"] for v in seen]
+    lambdas = sorted(key[len("mse") :] for key in seen[0] if key.startswith("mse@"))
+    return {
+        "bpv_at_best_mse": _few(seen[at]["bpv"]),
+        "final_bpv": _few(seen[-1]["bpv"]),
+        "best_total": _few(min(totals)),
+        "final_total": _few(totals[-1]),
+        "by_lambda": [
+            {
+                "best_mse": _few(min(math.inf if v["mse" + k] is None else v["mse" + k]
+                                     for v in seen)),
+                "final_mse": _few(seen[-1]["mse" + k]),
+                "final_bpv": _few(seen[-1]["bpv" + k]),
+            }
+            for k in lambdas
+        ],
+    }  # fmt: skip
 
 
 def _few(value: float | None) -> float | None:
@@ -135,6 +159,41 @@ def table(results: Record) -> str:
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def seeds_table(results: Record) -> str:
+    """Every run by itself, as Markdown."""
+    rated = any("rate" in r for e in results["recipes"].values() for r in e["seeds"].values())
+    heads = ["recipe", "seed", "best MSE", "at step", "last MSE", "last / best",
+             "highest / best before it", "jumps above 2 x best",
+             *(["bits per voxel at the best", "at the end"] if rated else [])]  # fmt: skip
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name in (n for n in RECIPES if n in results["recipes"]):
+        for seed, run in results["recipes"][name]["seeds"].items():
+            cells = [
+                name, seed, _shown(run["best_mse"]), str(run["best_step"]),
+                _shown(run["final_mse"]), f"{_ratio(run['final_mse'], run['best_mse']):.2f}",
+                f"{_highest_rise(run['curve']):.2f}", str(run["jumps"]),
+                *([_shown(run["rate"][k]) for k in ("bpv_at_best_mse", "final_bpv")]
+                  if "rate" in run else []),
+            ]  # fmt: skip
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _highest_rise(curve: list[list[float | None]]) -> float:
+    """The largest of a curve's validation errors over the best before it."""
+    best, rise = math.inf, 1.0
+    for _, _, error, _ in curve:
+        if error is None:
+            return math.inf
+        best = min(best, error)
+        rise = max(rise, error / best)
+    return rise
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _ratio(value: float | None, best: float | None) -> float:
@@ -203,13 +262,14 @@ def run_all(
 @click.option("--threads", default=1, show_default=True)
 @click.option("--table", "shown", type=click.Path(exists=True, path_type=Path),
               help="Print results as a Markdown table and end.")  # fmt: skip
+@click.option("--by-seed", is_flag=True, help="With --table: every run by itself.")
 def main(
     data: tuple[str, ...], output: Path | None, work: Path, minutes: float, seeds: str,
-    recipes: str, threads: int, shown: Path | None, **options: Any,
+    recipes: str, threads: int, shown: Path | None, by_seed: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Run the study on the volumes of DATA (files and folders)."""
     if shown is not None:
-        click.echo(table(load(shown)))
+        click.echo((seeds_table if by_seed else table)(load(shown)))
         return
     if not data or output is None:
         raise click.UsageError("DATA and -o are needed, or --table.")

@@ -43,6 +43,14 @@ def stripes() -> np.ndarray:
     return (x * (1 + 0.1 * random_of("stripes").standard_normal((16, 24, 24)))).astype(np.float32)
 
 
+def oversampled(shape: tuple[int, int, int] = (26, 40, 38)) -> np.ndarray:
+    """Noise without its highest frequencies: neighbours in a band tell much about each other."""
+    field = random_of("oversampled").standard_normal(shape)
+    for axis in range(3):
+        field = field + 0.5 * (np.roll(field, 1, axis) + np.roll(field, -1, axis))
+    return field
+
+
 # name: (volume, options of encode); a case that is not here any more keeps its file
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "default": (lambda: blobs(SMALL, "default").astype(np.float32), {}),
@@ -75,6 +83,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"attrs": {"spacing": [1.0, 0.5, 0.5], "unit": "µm"}, "dataset": "scan/raw"},
     ),
     "frames": (lambda: [blobs(SMALL, f"f{i}").astype(np.float32) for i in range(3)], {"tile": 12}),
+    "expected": (lambda: oversampled().astype(np.float32), {"psnr": 45.0}),
+    "expected-codebook": (
+        lambda: oversampled((14, 16, 15)).astype(np.float32), {"psnr": 50.0},
+    ),
+    "expected-lattice": (lambda: oversampled().astype(np.float32), {"rel_error": 2e-3}),
+    "expected-lossless": (lambda: np.rint(300 * oversampled()).astype(np.int16), {"lossless": True}),
     "unet": (
         lambda: blobs((20, 29, 23), "tiles").astype(np.float32),
         {"psnr": 20.0, "embed_model": True},

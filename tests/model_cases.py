@@ -51,7 +51,7 @@ def tiny_model() -> bytes:
     for bank in models.BANKS:
         cuts: dict[str, Any] = {
             "w1": np.s_[:, :2], "b1": np.s_[:, :, :2], "w2": np.s_[:, :2, :2], "b2": np.s_[:, :2],
-            "w3": np.s_[:, :2], "freq": np.s_[:6],
+            "w3": np.s_[:, :2], "freq": np.s_[:6], "signs": np.s_[:, :6], "codebook": np.s_[:, :2],
         }  # fmt: skip
         for key, cut in cuts.items():
             tensors[f"{bank}.{key}"] = tensors[f"{bank}.{key}"][cut]

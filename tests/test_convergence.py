@@ -44,3 +44,39 @@ def test_a_study_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shown = CliRunner().invoke(convergence.main, ["--table", str(results)])
     rows = shown.output.splitlines()
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["original", "VeLO"]
+    alone = CliRunner().invoke(convergence.main, ["--table", str(results), "--by-seed"])
+    (row,) = alone.output.splitlines()[2:]
+    assert row.startswith("| original | 1 | ") and row.count("|") == 9
+
+
+def test_a_run_with_entropy_models_tells_of_its_rate(tmp_path: Path) -> None:
+    from volcodec.training import monitor
+
+    pytest.importorskip("compressai", reason="the unet needs CompressAI")
+    data, results = write_volumes(tmp_path / "data", 2), tmp_path / "results.json"
+    call = [str(data), "-o", str(results), "--work", str(tmp_path / "runs"), "--steps", "4",
+            "--seeds", "1", "--recipes", "original", "--width", "4", "--patch", "16",
+            "--batch", "2", "--rate", "--threads", str(torch.get_num_threads())]  # fmt: skip
+    done = CliRunner().invoke(convergence.main, call)
+    assert done.exit_code == 0, done.exception
+    run = load(results)["recipes"]["original"]["seeds"]["1"]
+    log = monitor.read(tmp_path / "runs" / "original-1.train" / monitor.LOG)
+    last = [r for r in log if r["kind"] == "epoch"][-1]["validation"]
+    assert run["rate"]["final_bpv"] == pytest.approx(last["bpv"], rel=1e-3)
+    assert run["rate"]["best_total"] <= run["rate"]["final_total"]
+    assert [found["final_mse"] for found in run["rate"]["by_lambda"]] == pytest.approx(
+        [last[f"mse@{k}"] for k in range(3)], rel=1e-3
+    )
+    shown = CliRunner().invoke(convergence.main, ["--table", str(results), "--by-seed"])
+    assert "bits per voxel" in shown.output
+
+
+def test_a_curve_that_rises_and_comes_back_is_told() -> None:
+    curve: list[list[float | None]] = [
+        [0, 0.0, 2.0, 1.0],
+        [1, 0.1, 1.0, 1.0],
+        [2, 0.2, 4.0, 1.0],
+        [3, 0.3, 0.5, 1.0],
+    ]
+    assert convergence._highest_rise(curve) == 4.0
+    assert convergence._highest_rise([*curve, [4, 0.4, None, 1.0]]) == float("inf")

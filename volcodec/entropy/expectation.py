@@ -36,6 +36,7 @@ PAIRS = np.array(
     dtype=np.int64,
 )
 COUNT = len(PAIRS)
+_CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
 _SAMPLES = 1 << 15  # positions of a band that weights are fitted to, about
@@ -104,12 +105,15 @@ class Moments:
 
     ``between`` (8, 8, 8): of the sums of neighbours; ``across`` (8, 8): of these with the
     coefficient, in steps; ``own`` (8,): of the coefficient; ``busy`` (8,): symbols off zero.
+    ``symbols`` (int32, margin of one): of the band, of which every ``every``-th row was looked at.
     """
 
     between: np.ndarray
     across: np.ndarray
     own: np.ndarray
     busy: np.ndarray
+    symbols: np.ndarray | None = None
+    every: int = 1
 
     def left(self, weights: np.ndarray) -> np.ndarray:
         """What 28 weights (over 2**BITS) leave of ``own``."""
@@ -121,6 +125,15 @@ class Moments:
         """Bits that they save, roughly."""
         ratio = np.maximum(self.left(weights), 1e-9) / np.maximum(self.own, 1e-9)
         return float(-0.5 * (self.busy * np.log2(np.maximum(ratio, 1e-4))).sum())
+
+    def shrinks(self, weights: np.ndarray) -> bool:
+        """Whether symbols don't get larger on the whole when they count from expectations.
+
+        Squares say otherwise where few large symbols stand among zeros.
+        """
+        assert self.symbols is not None
+        before, after = _sizes(self.symbols, self.every, unpack(weights), _CLASSES)
+        return bool(after <= before)
 
     def fitted(self) -> np.ndarray:
         """The best 28 weights, int8."""
@@ -188,15 +201,38 @@ def _moments(
                             between[c, d, e] += weight * f[d] * f[e]
 
 
+@numba.njit(cache=True, nogil=True)
+def _sizes(
+    v: np.ndarray, every: int, weights: np.ndarray, classes: np.ndarray
+) -> tuple[float, float]:
+    """Sums of log2(1 + 2 |symbol|), as they are and counted from their expectations."""
+    partial = np.empty((3, v.shape[2]), np.int32)
+    row = np.zeros(v.shape[2], np.int32)
+    before = after = 0.0
+    for c in range(8):
+        for z in range(classes[c, 0], v.shape[0] - 2, 2):
+            for y in range(classes[c, 1], v.shape[1] - 2, 2):
+                if ((z >> 1) + 3 * (y >> 1)) % every:
+                    continue
+                expect_row(v, z + 1, y + 1, weights[c], partial, row)
+                for x in range(classes[c, 2] + 1, v.shape[2] - 1, 2):
+                    whole = (row[x] + HALF) >> BITS
+                    if whole != 0:
+                        k = v[z + 1, y + 1, x]
+                        before += np.log2(1.0 + 2 * abs(k))
+                        after += np.log2(1.0 + 2 * abs(k - whole))
+    return before, after
+
+
 def moments(coefs: np.ndarray, step: int) -> Moments | None:
     """Moments of a band (int32) quantised by ``step``; None where nearly all symbols are zero."""
     v = np.zeros(tuple(n + 2 for n in coefs.shape), np.int32)
     if _symbols(coefs, step, v) < _LEAST_GAIN:
         return None
     every = max(1, coefs.size // _SAMPLES)
-    out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8))
+    out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8), v, every)
     _moments(
-        coefs, step, v, every, np.array(CLASSES, dtype=np.int64),
+        coefs, step, v, every, _CLASSES,
         out.between, out.across, out.own, out.busy,
     )  # fmt: skip
     lower = np.tril(np.ones((8, 8)), -1)
@@ -217,6 +253,8 @@ def choose_weights(found: Moments | None, codebook: np.ndarray) -> tuple[int, np
     best = int(np.argmax(gains)) if gains else -1
     gain = gains[best] if gains else 0.0
     own = found.fitted()
-    if found.saved(own) > max(gain, _LEAST_GAIN) + 1.2 * 8 * COUNT:
+    if found.saved(own) > max(gain, _LEAST_GAIN) + 1.2 * 8 * COUNT and found.shrinks(own):
         return OWN_WEIGHTS, own
-    return (best + 1, codebook[best]) if gain > _LEAST_GAIN else nothing
+    if gain > _LEAST_GAIN and found.shrinks(codebook[best]):
+        return best + 1, codebook[best]
+    return nothing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def gather(
             if found is not None:
                 weights = unpack(choose_weights(found, recipe.codebook[band - 1])[1])
                 if bands is not None:
-                    bands.append((band, found))
+                    bands.append((band, replace(found, symbols=None)))
             for c, off in enumerate(contexts.CLASSES):
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
