@@ -88,7 +88,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: oversampled((14, 16, 15)).astype(np.float32), {"psnr": 50.0},
     ),
     "expected-lattice": (lambda: oversampled().astype(np.float32), {"rel_error": 2e-3}),
-    "expected-lossless": (lambda: np.rint(300 * oversampled()).astype(np.int16), {"lossless": True}),
+    "expected-lossless": (
+        lambda: np.rint(300 * oversampled()).astype(np.int16), {"lossless": True},
+    ),
     "unet": (
         lambda: blobs((20, 29, 23), "tiles").astype(np.float32),
         {"psnr": 20.0, "embed_model": True},

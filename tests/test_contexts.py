@@ -14,6 +14,7 @@ from volumes import random_of
 from volcodec import models
 from volcodec.entropy import contexts
 from volcodec.entropy.contexts import ACTIVATION, EXACT, FEATURES, LOG
+from volcodec.entropy.expectation import CLASSES
 from volcodec.transform.pyramid import BAND_ORDER
 
 
@@ -163,7 +164,7 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
         parent.mag[5, 1:3, 1:4, 1:4] = above
         parent.close_band(5, (2, 3, 3))
     hints = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape)).astype(np.uint16)
-    for offset in contexts.CLASSES:
+    for offset in CLASSES:
         out = np.full((FEATURES, 60), 99, np.uint8)
         where = np.zeros(60, np.int32)
         count = contexts.features(

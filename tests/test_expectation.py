@@ -43,11 +43,10 @@ def neighbours(v: np.ndarray, p: tuple[int, ...], axes: int) -> int:
 
 def test_pairs_name_every_earlier_class() -> None:
     assert COUNT == 28
-    for (c, axes), (later, earlier) in zip(
-        PAIRS, [(c, e) for c in range(8) for e in range(c)], strict=True
-    ):
+    order = [(c, e) for c in range(8) for e in range(c)]
+    for (said, axes), (later, earlier) in zip(PAIRS, order, strict=True):
         off = [axes >> (2 - a) & 1 for a in range(3)]
-        assert c == later
+        assert said == later
         assert off == [x ^ y for x, y in zip(CLASSES[later], CLASSES[earlier], strict=True)]
 
 

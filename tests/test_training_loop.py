@@ -20,10 +20,12 @@ from training_cases import FakeVelo, LineArchitecture, LineTask, small, velo_wei
 
 from volcodec import models
 from volcodec.errors import InputError
-from volcodec.training import architectures, fit, monitor, optimisers, page, pyramid, unet
+from volcodec.training import architectures, fit, monitor, optimisers, page, unet
+from volcodec.training.gathering import Given, keep_samples, kept_samples
 from volcodec.training.guard import StepGuard, ValidationGuard
 from volcodec.training.recipe import Recipe, recipe_for
-from volcodec.training.samples import Samples
+from volcodec.training.samples import COLUMNS, Samples
+from volcodec.transform.pyramid import CDF97
 
 pytest.importorskip("lightning_fabric", reason="training needs the extra `train`")
 from volcodec.training.run import train
@@ -372,15 +374,18 @@ def test_pyramid_is_never_worse_than_its_start(volumes: Path, tmp_path: Path) ->
 
 def test_samples_of_another_run_are_not_used(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    one = Samples(*(rng.integers(0, 9, 5) for _ in range(5)))
+    one = Samples(*(rng.integers(0, 9, 5) for _ in COLUMNS))
+    given = Given(rng.integers(-9, 9, (7, 2, 28)).astype(np.int8), CDF97)
     path = tmp_path / "samples.npz"
-    assert pyramid.kept_samples(path, ("held",), "these") is None
-    pyramid.keep_samples(path, {"held": one}, "these")
-    again = pyramid.kept_samples(path, ("held",), "these")
-    assert again is not None and np.array_equal(again["held"].symbol, one.symbol)
-    assert pyramid.kept_samples(path, ("held",), "others") is None
+    assert kept_samples(path, ("held",), "these") is None
+    keep_samples(path, {"held": one}, given, "these")
+    again = kept_samples(path, ("held",), "these")
+    assert again is not None and np.array_equal(again[0]["held"].symbol, one.symbol)
+    assert np.array_equal(again[1].codebook, given.codebook)
+    assert np.array_equal(again[1].lifting, CDF97)
+    assert kept_samples(path, ("held",), "others") is None
     path.write_bytes(path.read_bytes()[:100])
-    assert pyramid.kept_samples(path, ("held",), "these") is None
+    assert kept_samples(path, ("held",), "these") is None
 
 
 def test_pyramid_from_nothing(volumes: Path, tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
                 x, 1, np.zeros(1, np.int32), contexts.FIXED, f[0][n], f[1][n, k], f[2][n], f[3][n],
                 f[4][n], f[5][n], scales, len(tables) - 1, zero[n, k : k + 1],
             )  # fmt: skip
-    return Bank(f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, Pyramid(coefs))
+    wavelet = Pyramid(coefs)
+    return Bank(f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, wavelet)
 
 
 def _folders() -> list[Path]:

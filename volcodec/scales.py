@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .entropy import bands, contexts
+from .entropy import bands, contexts, expectation
 from .entropy.classic import classic_tables
 from .entropy.expectation import NONE, choose_weights, moments, unpack
 from .entropy.streams import LevelRuns, Plan, StreamReader
@@ -28,7 +28,7 @@ from .transform.pyramid import BAND_ORDER, band_shape, band_view
 
 MAX_SCALES = 4
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
-CLASSES = np.array(contexts.CLASSES, dtype=np.int64)
+CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 _NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
 _EMPTY = np.empty((0, 0, 0), np.int32)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}

@@ -64,9 +64,7 @@ def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sign_units(
-    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray
-) -> int:
+def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray) -> int:
     """What the signs cost beyond one bit each."""
     total = np.int64(0)
     for i in range(symbols.size):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from ..models import PYRAMID
-from ..transform.pyramid import CDF97, MAX_LEVELS, Pyramid
+from ..transform.pyramid import MAX_LEVELS, Pyramid
 from ..values import CLOSED_STEP, to_ordered
 from . import fit
 from .samples import Recipe, fixed_gains
@@ -66,10 +66,12 @@ def pack(banks: dict[str, fit.Bank], card: dict[str, object]) -> bytes:
         for key in ("b1", "b2", "b3"):
             tensors[f"{name}.{key}"] = getattr(bank, key).astype(np.int32)
         tensors[f"{name}.freq"] = bank.freq
-        tensors[f"{name}.signs"] = bank.signs
-        tensors[f"{name}.codebook"] = bank.codebook
-        tensors[f"{name}.lifting"] = CDF97.astype(np.int32)
-    tensors["gains"] = fixed_gains(Pyramid.classic(), MAX_LEVELS).astype(np.int32)
+        if bank.codebook.shape[1]:  # else a bank that expects nothing, kept from an older model
+            tensors[f"{name}.signs"] = bank.signs
+            tensors[f"{name}.codebook"] = bank.codebook
+        tensors[f"{name}.lifting"] = bank.lifting.astype(np.int32)
+    wavelet = Pyramid(banks["lossy"].lifting)
+    tensors["gains"] = fixed_gains(wavelet, MAX_LEVELS).astype(np.int32)
     bits = fit.WEIGHT_BITS
     card = {**card, "shifts": [bits, bits, bits + int(np.log2(fit.UNIT))]}
     return bytes(save(tensors, metadata={"format": PYRAMID, "card": json.dumps(card)}))

@@ -9,8 +9,6 @@ the integer networks send to them.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +99,7 @@ class Bank:
     freq: np.ndarray
     signs: np.ndarray
     codebook: np.ndarray
+    lifting: np.ndarray
 
 
 class Pool:
@@ -141,8 +140,9 @@ class Pool:
 
 
 def export(
-    net: Networks, samples: Samples, codebook: np.ndarray, prior: float = 300.0
-) -> Bank:
+    net: Networks, samples: Samples, codebook: np.ndarray, lifting: np.ndarray,
+    prior: float = 300.0,
+) -> Bank:  # fmt: skip
     """Integer weights, and tables refitted to the samples the integer networks send them."""
     one = 1 << WEIGHT_BITS
     with torch.no_grad():
@@ -151,7 +151,7 @@ def export(
         b3 = torch.round((net.b3 + 0.5) * one * UNIT).numpy()
         learned = torch.softmax(net.logits, 1).double().numpy()
     even = Signs.even(len(learned)).freq
-    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned), even, codebook)
+    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned), even, codebook, lifting)
     index = place(bank, samples.features, samples.net, samples.level)
     count = learned.shape[0]
     hist = np.zeros((count, TOKENS))

@@ -9,13 +9,9 @@ written, and a bank that did not get better on them stays that of the model it s
 from __future__ import annotations
 
 import copy
-import time
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -23,19 +19,17 @@ from torch import Tensor, nn
 
 from .. import models
 from ..entropy import contexts
-from ..entropy.expectation import COUNT, Moments
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import atomic_output
-from ..parallel import ordered_map
-from ..transform.pyramid import CDF97, MAX_LEVELS, Pyramid
+from ..transform.pyramid import CDF97
 from . import banks as files
 from . import fit
 from .architectures import Batch, Log, Room, Stage, State
-from .codebook import cluster
-from .crops import SYNTHETIC, draw_crop
-from .data import Collection, Volume, fill
+from .crops import SYNTHETIC
+from .data import Collection
+from .gathering import Given, collect, keep_samples, kept_samples, learn_codebook, learn_lifting
 from .recipe import Recipe
-from .samples import COLUMNS, Samples, fixed_gains, gather
+from .samples import COLUMNS, Samples
 
 _WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3")
 _GATHERING = 0.3  # of a stage's time, at most, of which the held samples take a fifth
@@ -44,90 +38,8 @@ _CROPS_BY_STEPS = 24  # where steps are counted and not time
 _REFIT_SAMPLES = 400_000  # that tables are refitted to for a validation
 _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
 _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
+_LIFTING_CROPS = 24  # that lifting is learned from
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
-
-
-def sample(
-    kind: str, volumes: Sequence[Volume], index: int, seed: int, bank: models.Bank | None,
-    synthetic: float, codebook: np.ndarray, bands: list[tuple[int, Moments]] | None = None,
-) -> Samples | None:  # fmt: skip
-    """Samples of crop ``index``; None where it holds nothing or can't be read.
-
-    They follow from the seed, the kind, the index and the models given alone. ``bands``: see
-    :func:`.samples.gather`.
-    """
-    rng = np.random.default_rng((seed, zlib.crc32(kind.encode()), index))
-    pyramid = Pyramid.classic()
-    try:
-        x = fill(draw_crop(volumes, index, rng, synthetic))
-    except (VolcodecError, OSError):
-        return None
-    if x.min() == x.max():
-        return None
-    tile, recipe = files.prepare(kind, x, pyramid, fixed_gains(pyramid, MAX_LEVELS), bank, rng)
-    return gather(tile, replace(recipe, codebook=codebook), rng, bands=bands)
-
-
-def learn_codebook(
-    kind: str, volumes: Sequence[Volume], crops: int, seconds: float, seed: int, synthetic: float
-) -> np.ndarray:
-    """Weights of expectations from up to ``crops`` crops, as many as ``seconds`` allow."""
-    began = time.monotonic()
-    bands: list[tuple[int, Moments]] = []
-    nothing = np.zeros((7, 0, COUNT), np.int8)
-    for i in range(crops):
-        sample(kind, volumes, i, seed, None, synthetic, nothing, bands)
-        if seconds and bands and time.monotonic() - began > seconds:
-            break
-    return cluster(bands, np.random.default_rng(seed))
-
-
-def collect(
-    kind: str, volumes: Sequence[Volume], crops: int, seconds: float, seed: int,
-    bank: models.Bank | None, synthetic: float, codebook: np.ndarray,
-) -> Samples:  # fmt: skip
-    """Samples of up to ``crops`` crops, as many as ``seconds`` allow (0: all of them).
-
-    Raises InputError where none of them holds anything.
-    """
-    began = time.monotonic()
-    parts = []
-    found = ordered_map(
-        lambda i: sample(kind, volumes, i, seed, bank, synthetic, codebook), range(crops), None
-    )
-    for part in found:
-        if part is not None:
-            parts.append(part)
-        if seconds and parts and time.monotonic() - began > seconds:
-            break
-    if not parts:
-        raise InputError("no crop of the volumes holds anything to learn from")
-    return Samples.join(parts)
-
-
-def keep_samples(
-    path: Path, samples: dict[str, Samples], codebook: np.ndarray, origin: str
-) -> None:
-    """Write named samples and what they are made of to ``path`` (.npz), whole or not at all."""
-    arrays: dict[str, np.ndarray] = {
-        f"{n}.{c}": getattr(s, c) for n, s in samples.items() for c in COLUMNS
-    }
-    with atomic_output(path, force=True) as file:
-        np.savez(file, origin=np.array(origin), codebook=codebook, **arrays)  # type: ignore[arg-type]
-
-
-def kept_samples(
-    path: Path, names: Sequence[str], origin: str
-) -> tuple[dict[str, Samples], np.ndarray] | None:
-    """What :func:`keep_samples` wrote; None where it is of another origin or can't be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["origin"]) != origin:
-                return None
-            samples = {n: Samples(*(file[f"{n}.{c}"] for c in COLUMNS)) for n in names}
-            return samples, file["codebook"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
 
 
 def as_state(bank: fit.Bank | models.Bank) -> State:
@@ -135,23 +47,23 @@ def as_state(bank: fit.Bank | models.Bank) -> State:
     arrays = {name: getattr(bank, name) for name in (*_WEIGHTS, "codebook")}
     if isinstance(bank, models.Bank):
         arrays |= {"freq": bank.tables.freq, "signs": bank.signs.freq}
+        arrays["lifting"] = bank.pyramid.coefs
     else:
-        arrays |= {"freq": bank.freq, "signs": bank.signs}
+        arrays |= {"freq": bank.freq, "signs": bank.signs, "lifting": bank.lifting}
     return {n: torch.from_numpy(np.asarray(a).astype(np.int32)) for n, a in arrays.items()}
 
 
 def of_state(state: State) -> fit.Bank:
     """The inverse of :func:`as_state`."""
-    weights = [state[name].numpy().astype(np.float32) for name in _WEIGHTS]
-    freq, signs = (state[name].numpy().astype(np.uint16) for name in ("freq", "signs"))
-    return fit.Bank(*weights, freq, signs, state["codebook"].numpy().astype(np.int8))
+    types = {"freq": np.uint16, "signs": np.uint16, "codebook": np.int8, "lifting": np.int64}
+    return fit.Bank(
+        **{name: a.numpy().astype(types.get(name, np.float32)) for name, a in state.items()}
+    )
 
 
 def as_model(bank: fit.Bank) -> models.Bank:
     """A bank as the codec holds it, once its reader has accepted it."""
-    return models.read(files.pack(dict.fromkeys(models.BANKS, bank), {}), "trained").banks[
-        "lossy"
-    ]
+    return models.read(files.pack(dict.fromkeys(models.BANKS, bank), {}), "trained").banks["lossy"]
 
 
 class BankModule(nn.Module):
@@ -173,17 +85,17 @@ class BankTask:
         recipe: of the run.
         net: to train.
         samples, held: of the volumes for training and for validation.
-        codebook: weights of expectations that the samples were made with.
+        given: what the samples were made with.
         start: the bank of the model gone on from, and what that is called.
         kept: the file of samples, removed at the end.
     """
 
     def __init__(
         self, name: str, recipe: Recipe, net: fit.Networks, samples: Samples, held: Samples,
-        codebook: np.ndarray, start: tuple[fit.Bank, str] | None, kept: Path,
+        given: Given, start: tuple[fit.Bank, str] | None, kept: Path,
     ) -> None:  # fmt: skip
         self.name, self.recipe, self.start, self.kept = name, recipe, start, kept
-        self.codebook = codebook
+        self.given = given
         self.samples, self.held = samples, held
         self._module = BankModule(net)
         self.pool = fit.Pool(samples, recipe.seed)
@@ -220,7 +132,8 @@ class BankTask:
     def _export(self, module: BankModule, samples: Samples) -> fit.Bank | None:
         """The integer bank, None where the codec would refuse it."""
         try:
-            bank = fit.export(copy.deepcopy(module.net).cpu(), samples, self.codebook)
+            net, given = copy.deepcopy(module.net).cpu(), self.given
+            bank = fit.export(net, samples, given.codebook, given.lifting)
             as_model(bank)
         except (VolcodecError, ValueError, FloatingPointError):
             return None
@@ -294,15 +207,15 @@ class PyramidArchitecture:
             low, high = files.RANGES[kind]
             net = fit.Networks(64, *self.recipe.hidden, low, high)
         decides = decides if kind == "lossy" else None
-        samples, codebook = self._samples(stage, kind, data, decides, room)
+        samples, given = self._samples(stage, kind, data, decides, room)
         return BankTask(
-            stage, self.recipe, net, samples["train"], samples["held"], codebook, start,
+            stage, self.recipe, net, samples["train"], samples["held"], given, start,
             _place(stage, room),
         )  # fmt: skip
 
     def _samples(
         self, stage: str, kind: str, data: Collection, bank: models.Bank | None, room: Room
-    ) -> tuple[dict[str, Samples], np.ndarray]:
+    ) -> tuple[dict[str, Samples], Given]:
         path = _place(stage, room)
         recipe = self.recipe
         start = self.start.identity.hex() if self.start is not None else ""
@@ -319,18 +232,36 @@ class PyramidArchitecture:
         if synthetic < 0:
             synthetic = 0.0 if self.start is not None else SYNTHETIC
         if bank is not None and self.start is None:
-            codebook = bank.codebook  # of the stage before
+            given = Given(bank.codebook, bank.pyramid.coefs)  # of the stage before
         else:
-            codebook = learn_codebook(
-                kind, data.training, max(1, crops // 3), 0.2 * seconds, seed + 104729, synthetic
-            )
+            wavelet = self._lifting(kind, data, room)
+            given = Given(
+                learn_codebook(
+                    kind, data.training, max(1, crops // 3), 0.2 * seconds, seed + 104729,
+                    synthetic, wavelet,
+                ),
+                wavelet,
+            )  # fmt: skip
         held = collect(kind, data.validation, held_crops, 0.2 * seconds, seed + 7919, bank, 0.0,
-                       codebook)  # fmt: skip
-        train = collect(kind, data.training, crops, 0.6 * seconds, seed, bank, synthetic, codebook)
+                       given)  # fmt: skip
+        train = collect(kind, data.training, crops, 0.6 * seconds, seed, bank, synthetic, given)
         out = {"train": train, "held": held}
-        keep_samples(path, out, codebook, origin)
+        keep_samples(path, out, given, origin)
         room.log(f"{stage}: {len(train.net)} samples to learn from, {len(held.net)} to validate on")
-        return out, codebook
+        return out, given
+
+    def _lifting(self, kind: str, data: Collection, room: Room) -> np.ndarray:
+        """The lifting of a bank: learned for the lossy one, 9/7 where every bit is kept."""
+        start = CDF97
+        if kind != "lossy":
+            return start
+        if self.start is not None:
+            own = self.start.banks[kind].pyramid.coefs
+            start = start if _rounded_apart(own) else own
+        wavelet, saved = learn_lifting(data.training, _LIFTING_CROPS, self.recipe.seed, start)
+        if saved:
+            room.log(f"lifting {wavelet.tolist()} saves {100 * saved:.1f} % before any context")
+        return wavelet
 
     def export(self, finished: Mapping[str, State], path: Path, card: Mapping[str, Any]) -> None:
         banks = {kind: of_state(finished[kind]) for kind in models.BANKS}
@@ -350,7 +281,10 @@ def _check_start(start: models.Model) -> None:
     """Raise InputError where a model is not of the kind that is written here."""
     unit = fit.layer_scales()
     for bank in start.banks.values():
-        coefs = bank.pyramid.coefs
-        same = coefs.shape == CDF97.shape and np.abs(coefs - CDF97).max() <= _ROUNDING
-        if not (np.array_equal(bank.scales, unit) and same):
+        if not np.array_equal(bank.scales, unit) or bank.pyramid.coefs.shape != CDF97.shape:
             raise InputError(f"model {start.name} can't be gone on from: its arithmetic is another")
+
+
+def _rounded_apart(coefs: np.ndarray) -> bool:
+    """Whether these are 9/7's, rounded in another way than today's."""
+    return bool(np.abs(coefs - CDF97).max() <= _ROUNDING)

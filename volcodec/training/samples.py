@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from ..entropy import contexts
+from ..entropy.bands import place
 from ..entropy.expectation import (
     BITS,
+    CLASSES,
     COUNT,
     HALF,
     Moments,
@@ -17,7 +19,6 @@ from ..entropy.expectation import (
     moments,
     unpack,
 )
-from ..entropy.bands import place
 from ..entropy.tables import TOKENS
 from ..models import Bank
 from ..quantiser import GAIN_BITS, band_step, decide, scatter
@@ -132,7 +133,7 @@ def gather(
                 weights = unpack(choose_weights(found, recipe.codebook[band - 1])[1])
                 if bands is not None:
                     bands.append((band, replace(found, symbols=None)))
-            for c, off in enumerate(contexts.CLASSES):
+            for c, off in enumerate(CLASSES):
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
                     continue
