@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from volumes import blobs, random_of
@@ -121,6 +123,50 @@ def test_either_path_is_taken(bank: str) -> None:
     except FormatError:
         return
     assert not np.array_equal(other, back)
+
+
+def oversampled(shape: Shape) -> np.ndarray:
+    """Neighbours in a band tell much about each other."""
+    field = random_of("oversampled").standard_normal(shape)
+    for axis in range(3):
+        field = field + 0.5 * (np.roll(field, 1, axis) + np.roll(field, -1, axis))
+    return np.rint(8000 * field).astype(np.int32)
+
+
+@pytest.mark.parametrize("bank", CODERS)
+def test_expectations_save_bytes_and_come_back(bank: str) -> None:
+    shape: Shape = (30, 34, 36)
+    tile = oversampled(shape)
+    expecting = CODERS[bank]
+    nothing = np.zeros((7, 0, 28), np.int8)
+    blind = ScaleCoder(
+        replace(expecting.bank, codebook=nothing), expecting.gains,
+        lossless=expecting.lossless, predicted=expecting.predicted,
+    )  # fmt: skip
+    made, plain = (c.encode(tile, 3, 0.1, 601) for c in (expecting, blind))
+    finest, other = made.streams[-1], plain.streams[-1]
+    assert finest[0] & 0x20 and not other[0] & 0x20
+    assert len(finest) < 0.96 * len(other)
+    back = decode(expecting, made.streams, shape, 3, made.classical, 601)
+    assert np.array_equal(back, made.decoded)
+    if bank == "lossy":  # what is expected is a better guess than zero, too
+        errors = [np.mean((m.decoded - tile.astype(float)) ** 2) for m in (made, plain)]
+        assert errors[0] < 1.01 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(0, 0x80), (0, 0xFF), (2, 0), (2, 200), (2, 254)],
+    ids=["band 7", "all bands", "code 0", "code 200", "code 254"],
+)  # fmt: skip
+def test_hostile_expectations_are_refused(at: int, value: int) -> None:
+    coder = CODERS["lossy"]
+    shape: Shape = (30, 34, 36)
+    made = coder.encode(oversampled(shape), 3, 0.1)
+    stream = bytearray(made.streams[-1])
+    start = 2 + (2 if stream[0] & 0x10 else 0)
+    stream[start + at] = value
+    with pytest.raises(FormatError):
+        decode(coder, [*made.streams[:-1], bytes(stream)], shape, 3, made.classical, 1)
 
 
 @pytest.mark.parametrize("bank", CODERS)
