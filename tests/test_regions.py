@@ -18,7 +18,7 @@ from volcodec.container import CODINGS, FIRST_READ, Reader
 from volcodec.errors import InputError
 from volcodec.preview import low_band
 from volcodec.tiles import boxes, coarse_box, normal_region, overlap
-from volcodec.transform.pyramid import Pyramid
+from volcodec.transform.pyramid import CDF97_PREVIEW, Pyramid
 from volcodec.values import from_ordered, to_ordered
 
 Tiled = tuple[np.ndarray, bytes]
@@ -151,7 +151,7 @@ def coarse_band(values: np.ndarray, coding: str, domain: str, level: int) -> np.
         return values[::every, ::every, ::every].astype(np.float64)
     banks = models.load("density").banks
     if coding == "raw":
-        return low_band(Pyramid.classic(), values, level)
+        return low_band(Pyramid(CDF97_PREVIEW), values, level)
     if not coding.startswith("lattice"):
         return low_band(banks["lossy"].pyramid, values, level)
     if domain != "bits":

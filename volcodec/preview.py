@@ -7,7 +7,7 @@ import numpy as np
 from . import support
 from .tiledecoder import CONSTANT, Frame, TileDecoder, bank_of
 from .tiles import Shape, coarse
-from .transform.pyramid import SHIFT, Pyramid
+from .transform.pyramid import CDF97_PREVIEW, SHIFT, Pyramid
 from .values import from_ordered
 
 
@@ -64,7 +64,7 @@ def tile(
         if coding == CONSTANT:
             values = full[:: 1 << level, :: 1 << level, :: 1 << level].astype(np.float64)
         else:
-            values = low_band(Pyramid.classic(), np.where(finite, full, 0), level)
+            values = low_band(Pyramid(CDF97_PREVIEW), np.where(finite, full, 0), level)
     else:
         scales = [*streams[2 : 2 + s.scales], *([b""] * s.scales)][: s.scales]
         integers, unit = coder.integers(coding, scales, shape, s, level)

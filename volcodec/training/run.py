@@ -252,7 +252,7 @@ class Run:
         card = {
             "trained_on": f"{len(names)} volumes: {some}",
             "validated_on": [v.name for v in self.data.validation],
-            "recipe": self.recipe.record(),
+            "recipe": {**self.recipe.record(), "start": Path(self.recipe.start).name},
             "stages": self.records,
             "total_minutes": round(self.spent / 60, 1),
             "tool": f"volcodec {volcodec.__version__} train",
