@@ -18,9 +18,9 @@ import numpy as np
 SHIFT = 12  # lifting coefficients are integers over 2**12
 FRACTION = 8  # fixed-point bits: the unit of lossy coding is step / 2**8
 MAX_LEVELS = 8
-# CDF 9/7 (Cohen, Daubechies & Feauveau 1992) as predict, update, predict, update, rounded so that a
-# constant leaves 7e-6 of itself in the high bands; rounded one by one the coefficients leave 3e-4,
-# more than a fine step where the background is far from the origin. The format's previews use these.
+# CDF 9/7 (Cohen, Daubechies & Feauveau 1992) as predict, update, predict, update. Rounded together,
+# so that a constant leaves 7e-6 of itself in the high bands; rounded one by one, as the format's
+# previews have them, they leave 3e-4: more than a fine step where the background is far from zero.
 CDF97 = np.array([-6496, -216, 3619, 1812], dtype=np.int64)
 CDF97_PREVIEW = np.array([-6497, -217, 3616, 1817], dtype=np.int64)
 
