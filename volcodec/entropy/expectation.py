@@ -36,11 +36,15 @@ PAIRS = np.array(
     dtype=np.int64,
 )
 COUNT = len(PAIRS)
+_KNOWN = np.zeros((8, 8), bool)  # class, axes off: whether that neighbour is decoded before
+_KNOWN[PAIRS[:, 0], PAIRS[:, 1]] = True
+_ONE = np.eye(8)
 _CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
-_SAMPLES = 1 << 15  # positions of a band that weights are fitted to, about
+_SAMPLES = 1 << 14  # positions of a band that weights are fitted to, about
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
+_SMALLEST = 256  # positions of a band that may have weights
 
 
 class Signs:
@@ -69,9 +73,9 @@ class Signs:
 
 
 def unpack(weights: np.ndarray) -> np.ndarray:
-    """28 weights of a band as int32 (class, axes off)."""
-    out = np.zeros((8, 8), np.int32)
-    out[PAIRS[:, 0], PAIRS[:, 1]] = weights
+    """28 weights of a band, (..., 28), as int32 (..., class, axes off)."""
+    out = np.zeros((*weights.shape[:-1], 8, 8), np.int32)
+    out[..., PAIRS[:, 0], PAIRS[:, 1]] = weights
     return out
 
 
@@ -116,15 +120,15 @@ class Moments:
     every: int = 1
 
     def left(self, weights: np.ndarray) -> np.ndarray:
-        """What 28 weights (over 2**BITS) leave of ``own``."""
+        """What weights (over 2**BITS, (..., 28)) leave of ``own``, (..., 8)."""
         w = unpack(weights).astype(np.float64) / (1 << BITS)
-        explained = 2 * np.einsum("cd,cd->c", w, self.across)
-        return self.own - explained + np.einsum("cd,cde,ce->c", w, self.between, w)
+        within = (self.between @ w[..., None])[..., 0]
+        return self.own + (w * (within - 2 * self.across)).sum(-1)
 
-    def saved(self, weights: np.ndarray) -> float:
-        """Bits that they save, roughly."""
+    def saved(self, weights: np.ndarray) -> np.ndarray:
+        """Bits that they save, roughly, (...)."""
         ratio = np.maximum(self.left(weights), 1e-9) / np.maximum(self.own, 1e-9)
-        return float(-0.5 * (self.busy * np.log2(np.maximum(ratio, 1e-4))).sum())
+        return -0.5 * (self.busy * np.log2(np.maximum(ratio, 1e-4))).sum(-1)
 
     def shrinks(self, weights: np.ndarray) -> bool:
         """Whether symbols don't get larger on the whole when they count from expectations.
@@ -137,17 +141,15 @@ class Moments:
 
     def fitted(self) -> np.ndarray:
         """The best 28 weights, int8."""
-        out = np.zeros(COUNT, np.int8)
-        for c in range(1, 8):
-            mine = np.flatnonzero(PAIRS[:, 0] == c)
-            axes = PAIRS[mine, 1]
-            a = self.between[c][np.ix_(axes, axes)]
-            scale = float(np.trace(a)) / len(axes)
-            if scale <= 0:
-                continue
-            w = np.linalg.solve(a + _RIDGE * scale * np.eye(len(axes)), self.across[c][axes])
-            out[mine] = np.clip(np.rint(w * (1 << BITS)), -127, 127).astype(np.int8)
-        return out
+        # axes that no class has decoded neighbours on stand alone, with a weight of zero
+        a = np.where(_KNOWN[:, :, None] & _KNOWN[:, None, :], self.between, 0.0)
+        size = np.einsum("cdd->c", a) / np.maximum(_KNOWN.sum(1), 1)
+        a += (np.where(_KNOWN, _RIDGE * size[:, None], 1.0) + (size[:, None] <= 0))[
+            ..., None
+        ] * _ONE
+        w = np.linalg.solve(a, np.where(_KNOWN, self.across, 0.0)[..., None])[..., 0]
+        fitted: np.ndarray = w[PAIRS[:, 0], PAIRS[:, 1]]
+        return np.clip(np.rint(fitted * (1 << BITS)), -127, 127).astype(np.int8)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -225,7 +227,9 @@ def _sizes(
 
 
 def moments(coefs: np.ndarray, step: int) -> Moments | None:
-    """Moments of a band (int32) quantised by ``step``; None where nearly all symbols are zero."""
+    """Moments of a band (int32) quantised by ``step``; None where hardly any is not zero."""
+    if coefs.size < _SMALLEST:
+        return None
     v = np.zeros(tuple(n + 2 for n in coefs.shape), np.int32)
     if _symbols(coefs, step, v) < _LEAST_GAIN:
         return None
@@ -249,12 +253,14 @@ def choose_weights(found: Moments | None, codebook: np.ndarray) -> tuple[int, np
     nothing = NONE, np.zeros(COUNT, np.int8)
     if found is None:
         return nothing
-    gains = [found.saved(w) for w in codebook]
-    best = int(np.argmax(gains)) if gains else -1
-    gain = gains[best] if gains else 0.0
-    own = found.fitted()
-    if found.saved(own) > max(gain, _LEAST_GAIN) + 1.2 * 8 * COUNT and found.shrinks(own):
-        return OWN_WEIGHTS, own
+    gains = found.saved(codebook)
+    best = int(np.argmax(gains)) if gains.size else -1
+    gain = float(gains[best]) if gains.size else 0.0
+    price = max(gain, _LEAST_GAIN) + 1.2 * 8 * COUNT
+    if found.busy.sum() > 2 * price:  # half a bit a symbol is more than weights save
+        own = found.fitted()
+        if found.saved(own) > price and found.shrinks(own):
+            return OWN_WEIGHTS, own
     if gain > _LEAST_GAIN and found.shrinks(codebook[best]):
         return best + 1, codebook[best]
     return nothing

@@ -30,7 +30,7 @@ def _cluster(bands: list[Moments], rng: np.random.Generator) -> np.ndarray:
     chosen = rng.choice(len(bands), SIZE, replace=len(bands) < SIZE)
     sets = np.stack([bands[i].fitted() for i in chosen])
     for _ in range(_ROUNDS):
-        saved = np.array([[m.saved(w) for w in sets] for m in bands])
+        saved = np.array([m.saved(sets) for m in bands])
         taken = saved.argmax(axis=1)
         for i in range(SIZE):
             members = [m for m, t, s in zip(bands, taken, saved.max(axis=1), strict=True)
