@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .entropy.expectation import BITS, HALF, LIMIT
+from .entropy.expectation import BITS, LIMIT, whole_of
 from .entropy.tables import COST_BITS, token_of
 from .transform.pyramid import FRACTION
 
@@ -64,7 +64,7 @@ def decide(
         for y in range(ny):
             for x in range(nx):
                 e = np.int64(expected[i])
-                whole = (e + HALF) >> BITS
+                whole = whole_of(e)
                 c = np.int64(band[z, y, x])
                 if lossless:
                     out[i] = np.int32(c - whole)
@@ -122,7 +122,7 @@ def scatter(
         for y in range(oy, ny, 2):
             for x in range(ox, nx, 2):
                 s = np.int64(symbols[i])
-                k = np.int64(np.int32(s + ((np.int64(expected[i]) + HALF) >> BITS)))
+                k = np.int64(np.int32(s + whole_of(np.int64(expected[i]))))
                 q[z, y, x] = k
                 m = -s if s < 0 else s
                 if k != 0:
@@ -151,7 +151,7 @@ def centroids(
                 whole = np.int64(0)
                 rest = np.int64(0)
                 if expects:
-                    whole = (np.int64(expected[z, y, x]) + HALF) >> BITS
+                    whole = whole_of(np.int64(expected[z, y, x]))
                     rest = expected[z, y, x] - (whole << BITS)
                 s = np.int64(q[z, y, x]) - whole
                 if s != 0:

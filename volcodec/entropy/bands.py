@@ -12,7 +12,7 @@ import numpy as np
 from ..quantiser import decide, scatter
 from .classic import classify
 from .contexts import FEATURES, FIXED, choose, features
-from .expectation import BITS, HALF
+from .expectation import BITS, whole_of
 from .rans import decode_run
 
 
@@ -35,7 +35,7 @@ def _rests(expected: np.ndarray, out: np.ndarray) -> None:
     """What the whole parts of expectations leave, int8."""
     for i in range(expected.size):
         e = expected[i]
-        out[i] = e - (((e + HALF) >> BITS) << BITS)
+        out[i] = e - (whole_of(e) << BITS)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from ..transform.pyramid import BAND_ORDER, half_shape
-from .expectation import BITS, CLASSES, HALF, expect_row
+from .expectation import BITS, CLASSES, expect_row, whole_of
 
 # features of the own band, of the parent, of coarser values, of the expectation
 OWN, PARENT, HINTS, EXPECTED = 5, 3, 2, 2
@@ -178,7 +178,7 @@ def features(
                     e = row[at[k]]
                     expected[where[j + k]] = e
                     out[FIXED - 2, j + k] = log[min(abs(e), _CLIP)]
-                    out[FIXED - 1, j + k] = abs(e - (((e + HALF) >> BITS) << BITS)) << 2
+                    out[FIXED - 1, j + k] = abs(e - (whole_of(e) << BITS)) << 2
             else:
                 out[FIXED - EXPECTED : FIXED, j:last] = 0
             for b in range(before.size):

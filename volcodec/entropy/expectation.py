@@ -103,6 +103,12 @@ def expect_row(
         )  # fmt: skip
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def whole_of(e: int) -> int:
+    """The whole number nearest to an expectation; ``e - (whole_of(e) << BITS)`` is its rest."""
+    return (e + HALF) >> BITS
+
+
 @dataclass
 class Moments:
     """Weighted second moments of a band's classes: what weights are fitted to.
@@ -218,7 +224,7 @@ def _sizes(
                     continue
                 expect_row(v, z + 1, y + 1, weights[c], partial, row)
                 for x in range(classes[c, 2] + 1, v.shape[2] - 1, 2):
-                    whole = (row[x] + HALF) >> BITS
+                    whole = whole_of(row[x])
                     if whole != 0:
                         k = v[z + 1, y + 1, x]
                         before += np.log2(1.0 + 2 * abs(k))

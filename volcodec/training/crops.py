@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..formats import open_source
-
 SIDES = (64, 96, 128)
 SYNTHETIC = 0.15  # share of crops that are random fields
-
-
-def load_volumes(paths: list[Path]) -> list[np.ndarray]:
-    """All volumes in files and folders (.h5, .npy), in native byte order."""
-    files: list[Path] = []
-    for p in paths:
-        files += sorted(q for q in p.iterdir() if q.suffix in (".h5", ".hdf5", ".npy")) \
-            if p.is_dir() else [p]  # fmt: skip
-    out = []
-    for f in files:
-        with open_source(f) as source:
-            values = source.read(tuple(slice(0, n) for n in source.shape))
-        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        out.append(values if values.ndim == 3 else values[None])
-    return out
 
 
 def random_field(rng: np.random.Generator) -> np.ndarray:

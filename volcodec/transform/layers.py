@@ -17,7 +17,7 @@ from typing import Protocol
 import numba
 import numpy as np
 
-from ..entropy.expectation import BITS, HALF
+from ..entropy.expectation import BITS, whole_of
 from .pyramid import Pyramid, band_shape, band_view, half_shape
 
 HINTS = 2
@@ -201,7 +201,7 @@ def _expecting(
         for y in range(q.shape[1]):
             for x in range(q.shape[2]):
                 e = np.int64(expected[z, y, x])
-                whole = (e + HALF) >> BITS
+                whole = whole_of(e)
                 v = np.int64(q[z, y, x])
                 s = v - whole
                 v *= step
