@@ -14,7 +14,7 @@ from . import search, targets
 from .container import Header, TileEntry, pack, packed_size
 from .container.header import IDENTITY_SIZE
 from .errors import InputError
-from .models import Model
+from .models import TRELLIS, Model
 from .parallel import ordered_map
 from .quantiser import expected_square
 from .request import Options, check_dtype, check_shape
@@ -291,7 +291,7 @@ class VolumeEncoder:
     def _prediction(self) -> search.Prediction:
         """PSNR as a function of the log step, from how the coefficients are spread."""
         spread = self.look().range
-        lossy = self.coder.coders.get("lossy")
+        lossy = self.coder.coders.get(TRELLIS) or self.coder.coders.get("lossy")
         unit = spread * 2.0**-_SPECTRUM_BITS
         if lossy is None or unit < np.finfo(np.float64).tiny:
             return search.plain_prediction(spread)

@@ -24,6 +24,7 @@ from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
 SUFFIX = ".safetensors"
 MAX_BYTES = 64 << 20
 BANKS = ("lossy", "lattice", "predicted")
+TRELLIS = "trellis"  # a bank that newer models have besides; its tables are of two quantisers
 PYRAMID, UNET = "volcodec-pyramid-1", "volcodec-unet-1"  # formats; a unet has a pyramid's banks too
 _LAYERS, _CHANNELS = 64, 1024  # most of a network
 _CODEBOOK = 254  # most sets of weights of a band
@@ -36,7 +37,8 @@ class Bank:
     """Networks, tables, weights of expectations and lifting coefficients for one kind of coding.
 
     Weights of networks are float32 that hold integers; see :mod:`volcodec.entropy.contexts`.
-    ``codebook`` int8 (7, K, 28) by band; with K = 0 nothing is expected of symbols.
+    ``codebook`` int8 (7, K, 28) by band; with K = 0 nothing is expected of symbols. ``quantisers``:
+    2 where a trellis decides; tables and signs of the first come before those of the second.
     """
 
     w1: np.ndarray
@@ -51,6 +53,12 @@ class Bank:
     signs: Signs
     codebook: np.ndarray
     pyramid: Pyramid
+    quantisers: int = 1
+
+    @property
+    def choices(self) -> int:
+        """Tables that the networks choose from: those of one quantiser."""
+        return len(self.tables) // self.quantisers
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def read(data: bytes, name: str) -> Model:
         card = json.loads(meta["card"])
         if meta.get("format") not in (PYRAMID, UNET):
             raise ValueError(f"its format is {meta.get('format')!r}")
-        banks = {b: _bank(tensors, b, card["shifts"]) for b in BANKS}
+        names = (*BANKS, TRELLIS) if f"{TRELLIS}.w1" in tensors else BANKS
+        banks = {b: _bank(tensors, b, card["shifts"]) for b in names}
         if tensors["gains"].dtype != np.int32:
             raise ValueError("gains must be int32")
         gains = tensors["gains"].astype(np.int64)
@@ -187,6 +196,10 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     if freq.dtype != np.uint16:
         raise ValueError(f"{bank}.freq must be uint16")
     tables = Tables(freq)
+    quantisers = 2 if bank == TRELLIS else 1
+    if len(tables) % quantisers:
+        raise ValueError(f"{bank}.freq has an odd number of tables for two quantisers")
+    top = len(tables) // quantisers - 1
     signs, codebook = Signs.even(len(tables)), np.zeros((7, 0, COUNT), np.int8)
     if f"{bank}.signs" in tensors:
         signs = Signs(get("signs", (2, len(tables), RESTS)))
@@ -207,10 +220,13 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
         for k in range(kinds):
             contexts.choose(
                 x, 1, np.zeros(1, np.int32), contexts.FIXED, f[0][n], f[1][n, k], f[2][n], f[3][n],
-                f[4][n], f[5][n], scales, len(tables) - 1, zero[n, k : k + 1],
+                f[4][n], f[5][n], scales, top, zero[n, k : k + 1],
             )  # fmt: skip
     wavelet = Pyramid(coefs)
-    return Bank(f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, wavelet)
+    return Bank(
+        f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, wavelet,
+        quantisers,
+    )  # fmt: skip
 
 
 def _folders() -> list[Path]:

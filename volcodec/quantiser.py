@@ -108,10 +108,10 @@ def decide(
 
 @numba.njit(cache=True, nogil=True)
 def scatter(
-    symbols: np.ndarray, expected: np.ndarray, mag: np.ndarray, kept: np.ndarray, q: np.ndarray,
-    oz: int, oy: int, ox: int,
+    symbols: np.ndarray, expected: np.ndarray, halved: int, mag: np.ndarray, kept: np.ndarray,
+    q: np.ndarray, oz: int, oy: int, ox: int,
 ) -> None:  # fmt: skip
-    """Write the symbols of one class into the band.
+    """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
 
     ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same clipped, ``mag`` (margin 1)
     the magnitudes of the symbols, at least one where ``q`` is not zero.
@@ -122,7 +122,7 @@ def scatter(
         for y in range(oy, ny, 2):
             for x in range(ox, nx, 2):
                 s = np.int64(symbols[i])
-                k = np.int64(np.int32(s + whole_of(np.int64(expected[i]))))
+                k = np.int64(np.int32(s + (whole_of(np.int64(expected[i])) << halved)))
                 q[z, y, x] = k
                 m = -s if s < 0 else s
                 if k != 0:
@@ -134,12 +134,18 @@ def scatter(
 
 @numba.njit(cache=True, nogil=True)
 def centroids(
-    coefs: np.ndarray, q: np.ndarray, expected: np.ndarray, step: int, sums: np.ndarray
+    coefs: np.ndarray,
+    q: np.ndarray,
+    expected: np.ndarray,
+    halved: int,
+    step: int,
+    sums: np.ndarray,
 ) -> None:
     """Add to ``sums`` where coefficients lie beside their symbols, in steps.
 
     ``sums`` (float64, 6): how far below the magnitude 1, and how many; the same for the larger
-    ones; for zero, rest of the expectation times coefficient, and rest squared.
+    ones; for zero, rest of the expectation times coefficient, and rest squared. In halves of a
+    step (``halved`` is 1) the magnitudes 1 and 2 are the smaller ones.
     ``expected``: of the band's shape, or empty for nothing expected.
     """
     nz, ny, nx = q.shape
@@ -153,14 +159,14 @@ def centroids(
                 if expects:
                     whole = whole_of(np.int64(expected[z, y, x]))
                     rest = expected[z, y, x] - (whole << BITS)
-                s = np.int64(q[z, y, x]) - whole
+                s = np.int64(q[z, y, x]) - (whole << halved)
                 if s != 0:
                     u = coefs[z, y, x] * inverse - whole
                     if s < 0:
                         s = -s
                         u = -u
-                    k = 0 if s == 1 else 2
-                    sums[k] += s - u
+                    k = 0 if s <= 1 + halved else 2
+                    sums[k] += s / (1 + halved) - u
                     sums[k + 1] += 1
                 elif rest != 0:
                     share = rest / (1 << BITS)

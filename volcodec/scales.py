@@ -31,6 +31,7 @@ _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 _NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
 _EMPTY = np.empty((0, 0, 0), np.int32)
+_NO_TURNS = np.empty(0, np.uint8)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
 Shape = tuple[int, int, int]
@@ -98,6 +99,7 @@ class ScaleCoder:
         self.gains = gains
         self.lossless = lossless
         self.predicted = predicted
+        self._halved = bank.quantisers - 1
 
     def _step(self, shape: Shape, level: int, band: int, step: int) -> int:
         if self.lossless:
@@ -109,7 +111,7 @@ class ScaleCoder:
     ) -> Layers:
         if self.predicted:
             return Predicted(shape, levels, tile, hidden)
-        return Lifted(self.bank.pyramid, shape, levels, tile)
+        return Lifted(self.bank.pyramid, shape, levels, tile, self._halved)
 
     def _network(self) -> tuple[np.ndarray, ...]:
         b = self.bank
@@ -159,6 +161,7 @@ class ScaleCoder:
                 rests = np.empty(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
                 classic = np.empty(coefs.size, np.uint8)
+                turns = np.empty(coefs.size, np.uint8) if self._halved else _NO_TURNS
                 weights, expected = _NOTHING, _EMPTY
                 if band and self._expects:
                     codebook = self.bank.codebook[band - 1]
@@ -172,13 +175,14 @@ class ScaleCoder:
                     state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
                     level_kind(level), CLASSES, contexts.LOG, *self._network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
-                    symbols, rests, learned, classic,
+                    symbols, rests, learned, classic, turns,
                 )  # fmt: skip
                 if self._has_offsets and band:
-                    centroids(coefs, q, expected, s, sums)
+                    centroids(coefs, q, expected, self._halved, s, sums)
                 state.close_band(band, size)
                 layers.put(band, q, expected, s)
-                out.add(symbols, rests, learned, classic, bands.class_ends(size, CLASSES))
+                ends = bands.class_ends(size, CLASSES)
+                out.add(symbols, rests, learned, classic, ends, turns)
             if self._has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
@@ -247,8 +251,8 @@ class ScaleCoder:
             if scale > 0 and wanted[0] <= stop:
                 break
             reader = StreamReader(
-                streams[scale], len(wanted), tables, self.bank.codebook, classical,
-                self._has_offsets,
+                streams[scale], len(wanted), len(tables) if classical else self.bank.choices,
+                self.bank.codebook, classical, self._has_offsets,
             )  # fmt: skip
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
@@ -271,7 +275,8 @@ class ScaleCoder:
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.faces, parent.mag, parent.faces, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
-                            *self._network(), self.bank.signs.freq, weights, q, expected,
+                            *self._network(), self.bank.signs.freq, weights, self._halved, q,
+                            expected,
                         )  # fmt: skip
                         state.close_band(band, size)
                         reader.check_room()

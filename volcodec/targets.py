@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .models import TRELLIS
 from .survey import Survey
 from .tilecoder import Settings
 from .values import Mapping, shortened
@@ -22,6 +23,7 @@ SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends 
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
 _ALL = ("lossy", "predicted", "lattice")
+_FREE = (TRELLIS, "predicted", "lattice")  # without a bound
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,13 @@ def stepped(
         k = shortened(step / pitch, 12)
         fine = k < 4 and smooth is None  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
-        return Settings(m, levels, scale=_scale(look), lam=lam, banks=_ALL if fine else ("lossy",))
+        return Settings(m, levels, scale=_scale(look), lam=lam, banks=_FREE if fine else (TRELLIS,))
     origin = _middle(look)
     if step < _FINEST * look.range and smooth is None:
         m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
         return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))
     m = Mapping(dtype, "real", origin, 0.0, step, 0.0)
-    return Settings(m, levels, scale=_scale(look), lam=lam)
+    return Settings(m, levels, scale=_scale(look), lam=lam, banks=(TRELLIS,))
 
 
 def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:

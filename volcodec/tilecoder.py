@@ -13,7 +13,7 @@ import zstandard
 from . import correction, support, voxels
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
-from .models import Model
+from .models import TRELLIS, Model
 from .scales import Encoded
 from .tiledecoder import (
     CLASSIC,
@@ -25,6 +25,8 @@ from .tiledecoder import (
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
     RAW,
+    TRELLIS_CLASSIC,
+    TRELLIS_LEARNED,
     UNET_CLASSIC,
     UNET_LEARNED,
     WHOLE,
@@ -41,6 +43,7 @@ _CODINGS = {
     "lossy": (LEARNED, CLASSIC),
     "lattice": (LATTICE_LEARNED, LATTICE_CLASSIC),
     "predicted": (PREDICTED_LEARNED, PREDICTED_CLASSIC),
+    TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
 }
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
@@ -177,8 +180,9 @@ class TileCoder:
         if not self.coders:
             return
         hides = look.visible < values.size
-        for bank in s.banks:
-            if bank == "lossy":
+        for name in s.banks:
+            bank = name if name in self.coders else "lossy"
+            if bank in ("lossy", TRELLIS):
                 usable, filled = values, 0
                 if hides:
                     usable, filled = self._without_cliffs(values, look, bank, s)

@@ -9,17 +9,18 @@ import zstandard
 
 from . import correction, support
 from .errors import FormatError
-from .models import Model
+from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
 from .values import LARGEST, Mapping, from_ordered
 
 (
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
-    PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC,
-) = range(10)  # fmt: skip
+    PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED,
+    TRELLIS_CLASSIC,
+) = range(12)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: NaN or infinities among the bits, so that previews decode the whole tile
-CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC)
+CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC, TRELLIS_CLASSIC)
 Shape = tuple[int, int, int]
 
 
@@ -131,9 +132,11 @@ def base_integers(base: np.ndarray, f: Frame) -> np.ndarray:
 
 
 def bank_of(coding: int) -> str:
-    """The model's bank that codes a tile: by the wavelet, on a lattice, or by prediction."""
+    """The model's bank that codes a tile: by the wavelet (two), on a lattice, or by prediction."""
     if coding in (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC):
         return "lossy"
+    if coding in (TRELLIS_LEARNED, TRELLIS_CLASSIC):
+        return TRELLIS
     return "lattice" if coding in (LATTICE_LEARNED, LATTICE_CLASSIC) else "predicted"
 
 

@@ -49,7 +49,7 @@ class Mapping:
 
     def units(self, bank: str) -> tuple[float, int]:
         """The unit of the integers that a bank codes, and the step of its closed loop in units."""
-        if bank == "lossy":
+        if bank in ("lossy", "trellis"):
             return self.unit, 1
         if bank == "lattice":
             return self.lattice_step, 1

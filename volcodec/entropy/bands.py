@@ -9,11 +9,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .. import trellis
 from ..quantiser import decide, scatter
 from .classic import classify
 from .contexts import FEATURES, FIXED, choose, features
 from .expectation import BITS, whole_of
 from .rans import decode_run
+from .trellis import decode_run as decode_dependent
+from .trellis import halves_of
 
 
 @numba.njit(cache=True, nogil=True)
@@ -70,8 +73,12 @@ def encode_band(
     rests: np.ndarray,
     learned: np.ndarray,
     classic: np.ndarray,
+    quantisers: np.ndarray,
 ) -> None:
     """Decide the symbols of a band, lossless where ``lam`` is negative.
+
+    By a trellis where ``quantisers`` is not empty: it takes the quantiser of each symbol (uint8),
+    ``q`` is in halves of a step, and the tables are those of two quantisers.
 
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
@@ -84,6 +91,9 @@ def encode_band(
     where = np.empty(size, np.int32)
     used = FIXED + 2 * before.size
     has_parent = parent_mag.shape[1] > 2
+    halved = 1 if quantisers.size > 0 else 0
+    tables = cost.shape[0] >> halved
+    halves = np.empty(size if halved else 0, np.int32)
     first = 0
     shape = (coefs.shape[0], coefs.shape[1], coefs.shape[2])
     for c in range(8):
@@ -111,19 +121,27 @@ def encode_band(
             log,
             kept,
             weights[c],
+            halved,
             x,
             where,
             e,
         )
         choose(
             x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-            scales, cost.shape[0] - 1, t,
+            scales, tables - 1, t,
         )  # fmt: skip
         classify(x, count, where, used, has_parent, k)
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
-        decide(part, step, e, t, cost, sign_cost, lam, s)
-        scatter(s, e, mag[band], kept, q, off[0], off[1], off[2])
+        if halved:
+            turns = quantisers[first : first + n]
+            trellis.decide(part, step, e, t, cost, sign_cost, lam, s, turns)
+            for i in range(n):
+                halves[i] = halves_of(s[i], turns[i])
+            scatter(halves[:n], e, 1, mag[band], kept, q, off[0], off[1], off[2])
+        else:
+            decide(part, step, e, t, cost, sign_cost, lam, s)
+            scatter(s, e, 0, mag[band], kept, q, off[0], off[1], off[2])
         _rests(e, rests[first : first + n])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
@@ -162,6 +180,7 @@ def decode_band(
     zero: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
+    halved: int,
     q: np.ndarray,
     expected: np.ndarray,
 ) -> int:
@@ -170,7 +189,8 @@ def decode_band(
     ``expected`` (int32, the band's shape) takes the expectations, unless it is empty.
 
     ``mapping`` (uint8) turns a network's index or a classical context into a table; symbols whose
-    table is below ``skip`` are zero and were not coded.
+    table is below ``skip`` are zero and were not coded. ``halved`` is 1 where symbols were decided
+    by a trellis; ``q`` is then in halves of a step.
     """
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
@@ -210,6 +230,7 @@ def decode_band(
             log,
             kept,
             weights[c],
+            halved,
             x,
             where,
             e,
@@ -223,6 +244,20 @@ def decode_band(
         else:
             t[:] = 0
             classify(x, count, where, used, has_parent, t)
+        if halved:
+            if signed:
+                _rests(e, rests)
+            for i in range(n):
+                coded_table[i] = mapping[t[i]]
+            position = decode_dependent(
+                words, position, states, lanes, coded_table[:n], skip,
+                mapping.size if use_network else 0, freq, start, slots,
+                rests[: n if signed else 0], t, signs, symbols[:n],
+            )  # fmt: skip
+            scatter(symbols[:n], e, 1, mag[band], kept, q, off[0], off[1], off[2])
+            if expected.size > 0:
+                place(e, expected, off[0], off[1], off[2])
+            continue
         m = 0
         for i in range(n):
             k = mapping[t[i]]
@@ -242,7 +277,7 @@ def decode_band(
         )  # fmt: skip
         for i in range(m):
             symbols[coded[i]] = values[i]
-        scatter(symbols[:n], e, mag[band], kept, q, off[0], off[1], off[2])
+        scatter(symbols[:n], e, 0, mag[band], kept, q, off[0], off[1], off[2])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
     return position

@@ -86,6 +86,7 @@ def features(
     log: np.ndarray,
     symbols: np.ndarray,
     weights: np.ndarray,
+    halved: int,
     out: np.ndarray,
     where: np.ndarray,
     expected: np.ndarray,
@@ -97,7 +98,8 @@ def features(
     Row by row: sums over whole rows first, then the logarithms at the positions that count.
 
     ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
-    ``weights`` (int32, 8) from the band's decoded ``symbols`` (int32, margin of one).
+    ``weights`` (int32, 8) from the band's decoded ``symbols`` (int32, margin of one), which are in
+    halves of a step where ``halved`` is 1.
     """
     nz, ny, nx = shape
     m = mag[band]
@@ -175,7 +177,7 @@ def features(
             if expects:
                 expect_row(symbols, z, y, weights, partial, row)
                 for k in range(n):
-                    e = row[at[k]]
+                    e = row[at[k]] >> halved
                     expected[where[j + k]] = e
                     out[FIXED - 2, j + k] = log[min(abs(e), _CLIP)]
                     out[FIXED - 1, j + k] = abs(e - (whole_of(e) << BITS)) << 2

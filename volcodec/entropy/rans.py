@@ -43,6 +43,111 @@ def _refill(x: int, words: np.ndarray, position: int) -> tuple[int, int]:
 
 
 @numba.njit(cache=True, nogil=True)
+def push_detail(
+    x: int, s: int, rest: int, t: int, key: int, freq: np.ndarray, signs: np.ndarray,
+    words: np.ndarray, w: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Push what follows the token of symbol ``s``: raw bits, sign, what an escape stands for.
+
+    ``rest``: the side that the sign is expected on, and how much; its probability is
+    ``signs[magnitude > 1, key, |rest|]``, and a raw bit where the rest is zero.
+    """
+    m = -s if s < 0 else s
+    token = token_of(m)
+    if s != 0:
+        n = extra_bits(token)
+        raw = m - token_base(token)
+        if rest == 0:
+            n += 1
+            raw = (raw << 1) | (1 if s < 0 else 0)
+        else:
+            p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
+            agrees = (rest > 0) == (s > 0)
+            f = p if agrees else (1 << PROB_BITS) - p
+            if x >= (f << (32 - PROB_BITS)):
+                w -= 1
+                words[w] = x & 0xFFFF
+                x >>= 16
+            x = ((x // f) << PROB_BITS) + x % f + (0 if agrees else p)
+        if n > 16:
+            x, w = _put_bits(x, raw >> 16, n - 16, words, w)
+            n = 16
+            raw &= 0xFFFF
+        if n > 0:
+            x, w = _put_bits(x, raw, n, words, w)
+    if freq[t, token] == 0:
+        x, w = _put_bits(x, token, ESCAPE_BITS, words, w)
+    return x, w
+
+
+@numba.njit(cache=True, nogil=True)
+def push_token(
+    x: int, s: int, t: int, freq: np.ndarray, start: np.ndarray, words: np.ndarray, w: int
+) -> tuple[int, int]:
+    """Push the token of symbol ``s`` by table ``t``."""
+    token = token_of(-s if s < 0 else s)
+    if freq[t, token] == 0:
+        token = ESCAPE
+    f = np.int64(freq[t, token])
+    if x >= (f << (32 - PROB_BITS)):
+        w -= 1
+        words[w] = x & 0xFFFF
+        x >>= 16
+    q = np.int64(np.uint32(x) // np.uint32(f))
+    return (q << PROB_BITS) + (x - q * f) + start[t, token], w
+
+
+@numba.njit(cache=True, nogil=True)
+def pull_token(
+    x: int, t: int, freq: np.ndarray, start: np.ndarray, slots: np.ndarray, words: np.ndarray,
+    position: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """The inverse of :func:`push_token`: token, state, next word position."""
+    slot = x & _MASK
+    token = np.int64(slots[t, slot])
+    x = np.int64(freq[t, token]) * (x >> PROB_BITS) + slot - start[t, token]
+    x, position = _refill(x, words, position)
+    return token, x, position
+
+
+@numba.njit(cache=True, nogil=True)
+def pull_detail(
+    x: int, token: int, rest: int, key: int, signs: np.ndarray, words: np.ndarray, position: int
+) -> tuple[int, int, int]:
+    """The inverse of :func:`push_detail` after a ``token`` above 0: symbol, state, position."""
+    if token == ESCAPE:
+        token = x & ((1 << ESCAPE_BITS) - 1)
+        x, position = _refill(x >> ESCAPE_BITS, words, position)
+        if token == 0:
+            return np.int64(0), x, position
+    n = extra_bits(token) + (1 if rest == 0 else 0)
+    raw = np.int64(0)
+    if n > 0:
+        low = min(n, 16)
+        raw = x & ((1 << low) - 1)
+        x, position = _refill(x >> low, words, position)
+        if n > 16:
+            raw |= (x & ((1 << (n - 16)) - 1)) << 16
+            x, position = _refill(x >> (n - 16), words, position)
+    m = np.int64(token_base(token))
+    if rest == 0:
+        m += raw >> 1
+        negative = (raw & 1) != 0
+    else:
+        m += raw
+        p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
+        slot = x & _MASK
+        agrees = slot < p
+        if agrees:
+            x = p * (x >> PROB_BITS) + slot
+        else:
+            x = ((1 << PROB_BITS) - p) * (x >> PROB_BITS) + slot - p
+        x, position = _refill(x, words, position)
+        negative = agrees != (rest > 0)
+    return (-m if negative else m), x, position
+
+
+@numba.njit(cache=True, nogil=True)
 def encode_runs(
     symbols: np.ndarray,
     tables: np.ndarray,
@@ -61,9 +166,8 @@ def encode_runs(
     ``ends`` are the ends of the runs. Words are written at the end of ``words`` (uint16, at least
     five per symbol); returns the position of the first. ``states`` (int64) takes the final states.
 
-    ``rests`` (int8): the side that a sign is expected on, and how much; its probability is
-    ``signs[magnitude > 1, key, |rest|]``. A sign is a raw bit where the rest is zero, and where
-    ``rests`` is empty.
+    ``rests`` (int8), ``keys`` and ``signs``: see :func:`push_detail`; every sign is a raw bit
+    where ``rests`` is empty.
     """
     signed = rests.size > 0
     for lane in range(lanes):
@@ -77,51 +181,19 @@ def encode_runs(
             base = begin + k * lanes
             count = min(lanes, ends[r] - base)
             for lane in range(count - 1, -1, -1):
-                s = np.int64(symbols[base + lane])
-                if s == 0 and freq[tables[base + lane], 0] > 0:
+                i = base + lane
+                s, t = np.int64(symbols[i]), np.int64(tables[i])
+                if s == 0 and freq[t, 0] > 0:
                     continue
-                m = -s if s < 0 else s
-                token = token_of(m)
-                x = states[lane]
-                if s != 0:
-                    n = extra_bits(token)
-                    raw = m - token_base(token)
-                    rest = np.int64(rests[base + lane]) if signed else 0
-                    if rest == 0:
-                        n += 1
-                        raw = (raw << 1) | (1 if s < 0 else 0)
-                    else:
-                        p = np.int64(signs[1 if m > 1 else 0, keys[base + lane], abs(rest)])
-                        agrees = (rest > 0) == (s > 0)
-                        f = p if agrees else (1 << PROB_BITS) - p
-                        if x >= (f << (32 - PROB_BITS)):
-                            w -= 1
-                            words[w] = x & 0xFFFF
-                            x >>= 16
-                        x = ((x // f) << PROB_BITS) + x % f + (0 if agrees else p)
-                    if n > 16:
-                        x, w = _put_bits(x, raw >> 16, n - 16, words, w)
-                        n = 16
-                        raw &= 0xFFFF
-                    if n > 0:
-                        x, w = _put_bits(x, raw, n, words, w)
-                if freq[tables[base + lane], token] == 0:
-                    x, w = _put_bits(x, token, ESCAPE_BITS, words, w)
-                states[lane] = x
+                rest = np.int64(rests[i]) if signed else 0
+                key = np.int64(keys[i]) if signed else 0
+                states[lane], w = push_detail(
+                    states[lane], s, rest, t, key, freq, signs, words, w
+                )  # fmt: skip
             for lane in range(count - 1, -1, -1):
-                s = np.int64(symbols[base + lane])
-                token = token_of(-s if s < 0 else s)
-                t = tables[base + lane]
-                if freq[t, token] == 0:
-                    token = ESCAPE
-                f = np.int64(freq[t, token])
-                x = states[lane]
-                if x >= (f << (32 - PROB_BITS)):
-                    w -= 1
-                    words[w] = x & 0xFFFF
-                    x >>= 16
-                q = np.int64(np.uint32(x) // np.uint32(f))
-                states[lane] = (q << PROB_BITS) + (x - q * f) + start[t, token]
+                i = base + lane
+                s, t = np.int64(symbols[i]), np.int64(tables[i])
+                states[lane], w = push_token(states[lane], s, t, freq, start, words, w)
     return w
 
 
@@ -149,55 +221,22 @@ def decode_run(
     """
     size = tables.size
     signed = rests.size > 0
-    token_buffer = np.empty(MAX_LANES, np.int64)
+    tokens = np.empty(MAX_LANES, np.int64)
     for base in range(0, size, lanes):
         count = min(lanes, size - base)
         for lane in range(count):
-            x = states[lane]
-            t = tables[base + lane]
-            slot = x & _MASK
-            token = slots[t, slot]
-            x = np.int64(freq[t, token]) * (x >> PROB_BITS) + slot - start[t, token]
-            states[lane], position = _refill(x, words, position)
-            token_buffer[lane] = token
+            tokens[lane], states[lane], position = pull_token(
+                states[lane], np.int64(tables[base + lane]), freq, start, slots, words, position
+            )
         for lane in range(count):
-            token = token_buffer[lane]
-            if token == 0:
-                out[base + lane] = 0
+            i = base + lane
+            if tokens[lane] == 0:
+                out[i] = 0
                 continue
-            x = states[lane]
-            if token == ESCAPE:
-                token = x & ((1 << ESCAPE_BITS) - 1)
-                x, position = _refill(x >> ESCAPE_BITS, words, position)
-                if token == 0:
-                    states[lane] = x
-                    out[base + lane] = 0
-                    continue
-            rest = np.int64(rests[base + lane]) if signed else 0
-            n = extra_bits(token) + (1 if rest == 0 else 0)
-            raw = np.int64(0)
-            if n > 0:
-                low = min(n, 16)
-                raw = x & ((1 << low) - 1)
-                x, position = _refill(x >> low, words, position)
-                if n > 16:
-                    raw |= (x & ((1 << (n - 16)) - 1)) << 16
-                    x, position = _refill(x >> (n - 16), words, position)
-            m = np.int64(token_base(token))
-            if rest == 0:
-                m += raw >> 1
-                negative = (raw & 1) != 0
-            else:
-                m += raw
-                p = np.int64(signs[1 if m > 1 else 0, keys[base + lane], abs(rest)])
-                slot = x & _MASK
-                agrees = slot < p
-                if agrees:
-                    x = p * (x >> PROB_BITS) + slot
-                else:
-                    x = ((1 << PROB_BITS) - p) * (x >> PROB_BITS) + slot - p
-                x, position = _refill(x, words, position)
-                negative = agrees != (rest > 0)
-            states[lane] = x
-            out[base + lane] = np.int32(-m if negative else m)
+            rest = np.int64(rests[i]) if signed else 0
+            key = np.int64(keys[i]) if signed else 0
+            s, states[lane], position = pull_detail(
+                states[lane], tokens[lane], rest, key, signs, words, position
+            )
+            out[i] = np.int32(s)
     return position

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from ..errors import FormatError
-from . import rans
+from . import rans, trellis
 from .classic import CONTEXTS
 from .expectation import COUNT, NONE, OWN_WEIGHTS, Signs
 from .tables import COST_BITS, TOKENS, Tables, token_of
@@ -32,7 +32,8 @@ class LevelRuns:
 
     ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs;
     ``rests`` those of the expectations. ``weights``: of the bands 1 to 7 that expect something;
-    ``share``: byte of what a zero decodes to, see :func:`..transform.layers.dequantise`.
+    ``share``: byte of what a zero decodes to, see :mod:`..transform.layers`. ``quantisers``: of the
+    symbols, where a trellis decided them.
     """
 
     symbols: list[np.ndarray] = field(default_factory=list)
@@ -40,15 +41,17 @@ class LevelRuns:
     classic: list[np.ndarray] = field(default_factory=list)
     ends: list[np.ndarray] = field(default_factory=list)
     rests: list[np.ndarray] = field(default_factory=list)
+    quantisers: list[np.ndarray] = field(default_factory=list)
     back: tuple[int, int] = (128, 128)
     weights: dict[int, Weights] = field(default_factory=dict)
     share: int = 0
 
     def add(
         self, symbols: np.ndarray, rests: np.ndarray, learned: np.ndarray, classic: np.ndarray,
-        ends: np.ndarray,
+        ends: np.ndarray, quantisers: np.ndarray,
     ) -> None:  # fmt: skip
         """Append a band."""
+        self.quantisers.append(quantisers)
         self.symbols.append(symbols)
         self.rests.append(rests)
         self.learned.append(learned)
@@ -113,6 +116,9 @@ class Plan:
         self, levels: list[LevelRuns], tables: Tables, signs: Signs, classical: bool, lossy: bool
     ) -> None:
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
+        self.dependent = any(turns.size for m in levels for turns in m.quantisers)
+        # where the second quantiser's tables begin; the classical ones serve both
+        self.second = len(tables) // 2 if self.dependent and not classical else 0
         self.bytes = 0
         self.empty = not any(s.any() for m in levels for s in m.symbols)
         if self.empty:
@@ -124,29 +130,34 @@ class Plan:
         if self.expects:
             self.head += b"".join(_expectations(m, lossy) for m in levels)
         self.maps = []
-        skip = len(tables)
+        skip = count = self.second or len(tables)
+        contexts = CONTEXTS if classical else count
         units = 0
         any_exception = False
         for m in levels:
             keys = m.classic if classical else m.learned
-            hist = np.zeros((CONTEXTS if classical else len(tables), TOKENS), np.int64)
-            for s, k, r in zip(m.symbols, keys, m.rests, strict=True):
-                _histogram(s, k, hist)
+            hist = np.zeros((2, contexts, TOKENS), np.int64)
+            for s, k, r, turns in zip(m.symbols, keys, m.rests, m.quantisers, strict=True):
+                own = self._own(k, turns)
+                _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
-                    units += _sign_units(s, k, r, signs.cost)
-            by_table = hist @ tables.cost.T.astype(np.int64)
+                    units += _sign_units(s, own, r, signs.cost)
+            cost = tables.cost.astype(np.int64)
+            by_table = hist[0] @ cost[:count].T
+            if self.second:
+                by_table += hist[1] @ cost[count:].T
             best = np.argmin(by_table, axis=1)
             if classical:
                 mapping = best
                 self.head += bytes(best.astype(np.uint8))
             else:
-                own = np.arange(len(tables))
-                gain = by_table[own, own] - by_table[own, best]
-                mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, best, own)
-                any_exception = any_exception or bool((mapping != own).any())
+                same = np.arange(count)
+                gain = by_table[same, same] - by_table[same, best]
+                mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, best, same)
+                any_exception = any_exception or bool((mapping != same).any())
             rows = np.arange(mapping.size)
             units += int(by_table[rows, mapping].sum())
-            used = hist[:, 1:].any(axis=1)
+            used = hist[:, :, 1:].any(axis=(0, 2))
             skip = min(skip, int(mapping[used].min(initial=skip)))
             self.maps.append(mapping.astype(np.uint8))
         self.skip = skip
@@ -166,6 +177,46 @@ class Plan:
         """The stream."""
         if self.empty:
             return b""
+        lanes = 1 << self.lanes_log2
+        states = np.zeros(rans.MAX_LANES, np.int64)
+        words = self._dependent(lanes, states) if self.dependent else self._plain(lanes, states)
+        flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
+        flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
+        head = bytes([flags, self.skip]) + self.head
+        return head + states[:lanes].astype("<u4").tobytes() + words.astype("<u2").tobytes()
+
+    def _own(self, keys: np.ndarray, turns: np.ndarray) -> np.ndarray:
+        """Keys among the tables of both quantisers."""
+        return keys + np.uint8(self.second) * turns if self.second else keys
+
+    def _dependent(self, lanes: int, states: np.ndarray) -> np.ndarray:
+        """The words of symbols that a trellis decided."""
+        tables, keys, ends = [], [], []
+        base = 0
+        for m, mapping in zip(self.levels, self.maps, strict=True):
+            found = m.classic if self.classical else m.learned
+            for k, turns, e in zip(found, m.quantisers, m.ends, strict=True):
+                t = mapping[k]
+                coded = self._own(t, turns).astype(np.int16)
+                tables.append(np.where(t < self.skip, np.int16(trellis.SKIPPED), coded))
+                keys.append(self._own(k, turns))
+                ends.append(e + base)
+                base += k.size
+        symbols = np.concatenate([s for m in self.levels for s in m.symbols])
+        signs = rans.RAW_SIGNS
+        if self.expects and not self.classical:
+            rests = np.concatenate([r for m in self.levels for r in m.rests])
+            signs = (rests, np.concatenate(keys), self.signs.freq)
+        words = np.empty(5 * symbols.size + 8, np.uint16)
+        t = self.tables
+        first = trellis.encode_runs(
+            symbols, np.concatenate(tables), np.concatenate(ends), lanes, t.freq, t.start, *signs,
+            words, states,
+        )  # fmt: skip
+        return words[first:]
+
+    def _plain(self, lanes: int, states: np.ndarray) -> np.ndarray:
+        """The words of symbols that were decided one by one."""
         size = sum(s.size for m in self.levels for s in m.symbols)
         symbols = np.empty(size, np.int32)
         tables = np.empty(size, np.uint8)
@@ -182,8 +233,6 @@ class Plan:
                     ends[r : r + e.size], n,
                 )  # fmt: skip
                 r += e.size
-        lanes = 1 << self.lanes_log2
-        states = np.zeros(rans.MAX_LANES, np.int64)
         words = np.empty(5 * n + 8, np.uint16)
         t = self.tables
         signs = rans.RAW_SIGNS
@@ -192,11 +241,7 @@ class Plan:
         first = rans.encode_runs(
             symbols[:n], tables[:n], ends, lanes, t.freq, t.start, *signs, words, states
         )
-        flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
-        flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
-        head = bytes([flags, self.skip]) + self.head
-        body = states[:lanes].astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
-        return head + body
+        return words[first:]
 
 
 def _expectations(m: LevelRuns, lossy: bool) -> bytes:
@@ -212,11 +257,12 @@ def _expectations(m: LevelRuns, lossy: bool) -> bytes:
 class StreamReader:
     """Reads what a stream begins with and keeps the place of its rANS words.
 
-    ``words`` is None where the stream is empty, which says that every symbol is zero.
+    ``words`` is None where the stream is empty, which says that every symbol is zero. ``tables``:
+    how many there are to choose from.
     """
 
     def __init__(
-        self, data: bytes, levels: int, tables: Tables, codebook: np.ndarray, classical: bool,
+        self, data: bytes, levels: int, tables: int, codebook: np.ndarray, classical: bool,
         lossy: bool,
     ) -> None:  # fmt: skip
         self.words: np.ndarray | None = None
@@ -245,15 +291,15 @@ class StreamReader:
                     mapping = np.frombuffer(data, np.uint8, CONTEXTS, at).copy()
                     at += CONTEXTS
                 else:
-                    mapping = np.arange(len(tables), dtype=np.uint8)
+                    mapping = np.arange(tables, dtype=np.uint8)
                     if flags & _MAPPED:
                         count = data[at]
                         pairs = np.frombuffer(data, np.uint8, 2 * count, at + 1).reshape(-1, 2)
                         at += 1 + 2 * count
-                        if count and pairs.max() >= len(tables):
+                        if count and pairs.max() >= tables:
                             raise FormatError("a scale names a table that its model lacks")
                         mapping[pairs[:, 0]] = pairs[:, 1]
-                if mapping.max() >= len(tables):
+                if mapping.max() >= tables:
                     raise FormatError("a scale names a table that does not exist")
                 self.mapping.append(mapping)
             self.lanes = 1 << (flags & _LANES_LOG2)

@@ -6,20 +6,24 @@ import json
 
 import numpy as np
 
-from ..models import PYRAMID
+from ..models import PYRAMID, TRELLIS
 from ..transform.pyramid import MAX_LEVELS, Pyramid
 from ..values import CLOSED_STEP, to_ordered
 from . import fit
-from .samples import Recipe, fixed_gains
+from .samples import WAVELET, Recipe, fixed_gains
 
-RANGES = {"lossy": (0.03, 600.0), "lattice": (0.04, 2.0**18), "predicted": (0.04, 2.0**18)}
+_WIDE = 2.0**18
+RANGES = {
+    "lossy": (0.03, 600.0), TRELLIS: (0.03, 600.0),
+    "lattice": (0.04, _WIDE), "predicted": (0.04, _WIDE),
+}  # fmt: skip
 
 
-def _lossy(x: np.ndarray, pyramid: Pyramid, gains: np.ndarray, bank: object,
+def _lossy(x: np.ndarray, kind: str, pyramid: Pyramid, gains: np.ndarray, bank: object,
            rng: np.random.Generator) -> tuple[np.ndarray, Recipe]:  # fmt: skip
     low, high = float(x.min()), float(x.max())
     step = (high - low) * 2.0 ** rng.uniform(-13.5, -2.5)
-    recipe = Recipe("lossy", pyramid, gains, step, bank, float(rng.uniform(0.04, 0.16)))  # type: ignore[arg-type]
+    recipe = Recipe(kind, pyramid, gains, step, bank, float(rng.uniform(0.04, 0.16)))  # type: ignore[arg-type]
     return x.astype(np.float64) - (low / 2 + high / 2), recipe
 
 
@@ -50,8 +54,8 @@ def _exact(x: np.ndarray, kind: str, pyramid: Pyramid, gains: np.ndarray,
 def prepare(kind: str, x: np.ndarray, pyramid: Pyramid, gains: np.ndarray, bank: object,
             rng: np.random.Generator) -> tuple[np.ndarray, Recipe]:  # fmt: skip
     """A crop that is not constant as the tile of a bank, and how it becomes symbols."""
-    if kind == "lossy":
-        return _lossy(x, pyramid, gains, bank, rng)
+    if kind in WAVELET:
+        return _lossy(x, kind, pyramid, gains, bank, rng)
     return _exact(x, kind, pyramid, gains, rng)
 
 

@@ -8,6 +8,7 @@ the integer networks send to them.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -46,10 +47,16 @@ def initial_tables(count: int, low: float, high: float) -> torch.Tensor:
 
 
 class Networks(nn.Module):
-    """The context networks of one bank, all at once (batched over the nets)."""
+    """The context networks of one bank, all at once (batched over the nets).
 
-    def __init__(self, tables: int, h1: int, h2: int, low: float, high: float) -> None:
+    ``tables`` for each of ``quantisers``, with scales from ``low`` to ``high`` at first.
+    """
+
+    def __init__(
+        self, tables: int, h1: int, h2: int, low: float, high: float, quantisers: int = 1
+    ) -> None:
         super().__init__()
+        self.quantisers = quantisers
         n, f = contexts.NETS, contexts.FEATURES
         self.w1 = nn.Parameter(torch.randn(n, h1, f) / math.sqrt(f))
         self.b1 = nn.Parameter(torch.zeros(n, contexts.LEVEL_KINDS, h1))
@@ -57,7 +64,7 @@ class Networks(nn.Module):
         self.b2 = nn.Parameter(torch.full((n, h2), 0.5))
         self.w3 = nn.Parameter(torch.rand(n, h2) / h2 * 4)
         self.b3 = nn.Parameter(torch.full((n,), tables / 8.0))
-        self.logits = nn.Parameter(initial_tables(tables, low, high))
+        self.logits = nn.Parameter(initial_tables(tables, low, high).repeat(quantisers, 1))
 
     @staticmethod
     def _round(x: torch.Tensor) -> torch.Tensor:
@@ -71,14 +78,22 @@ class Networks(nn.Module):
         a = self._round(a @ self.w2.transpose(1, 2) + self.b2[:, None])
         return (a @ self.w3[..., None])[..., 0] + self.b3[:, None]
 
-    def bits(self, x: torch.Tensor, kind: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+    @property
+    def tables(self) -> int:
+        """Tables of one quantiser."""
+        return self.logits.shape[0] // self.quantisers
+
+    def bits(
+        self, x: torch.Tensor, kind: torch.Tensor, token: torch.Tensor, quantiser: torch.Tensor
+    ) -> torch.Tensor:
         """Bits of each token (raw bits not counted)."""
-        top = self.logits.shape[0] - 1
+        top = self.tables - 1
         place = self.place(x, kind)
         t = place.clamp(0, top - 1e-3)
         t = t + 0.02 * (place - t)  # a little gradient beyond the ends
         k = t.detach().floor().clamp(0, top - 1).long()
         w = t - k
+        k = k + quantiser * self.tables
         logp = torch.log_softmax(self.logits, 1)
         a = logp[k, token]
         b = logp[k + 1, token]
@@ -100,6 +115,7 @@ class Bank:
     signs: np.ndarray
     codebook: np.ndarray
     lifting: np.ndarray
+    quantisers: int = 1
 
 
 class Pool:
@@ -111,6 +127,7 @@ class Pool:
         self.x = samples.features[order]
         self.kind = samples.level[order]
         self.token = tokens(samples.symbol[order]).astype(np.int64)
+        self.quantiser = samples.quantiser[order]
         ends = np.searchsorted(samples.net[order], np.arange(contexts.NETS + 1))
         self.cumulative = []
         self.share = np.zeros(contexts.NETS, np.float32)
@@ -122,8 +139,8 @@ class Pool:
 
     def draw(
         self, batch: int, rng: np.random.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features (nets, batch, F) in units, level kinds and tokens (nets, batch).
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features (nets, batch, F) in units; level kinds, tokens and quantisers (nets, batch).
 
         Chosen by ``rng``, by the pool's own where none is given.
         """
@@ -136,7 +153,8 @@ class Pool:
             index[n] = first + np.minimum(np.searchsorted(c, rng.random(batch) * c[-1]), len(c) - 1)
         x = torch.from_numpy(self.x[index]).float() / UNIT
         kind = torch.from_numpy(self.kind[index].astype(np.int64))
-        return x, kind, torch.from_numpy(self.token[index])
+        quantiser = torch.from_numpy(self.quantiser[index].astype(np.int64))
+        return x, kind, torch.from_numpy(self.token[index]), quantiser
 
 
 def export(
@@ -151,20 +169,22 @@ def export(
         b3 = torch.round((net.b3 + 0.5) * one * UNIT).numpy()
         learned = torch.softmax(net.logits, 1).double().numpy()
     even = Signs.even(len(learned)).freq
-    bank = Bank(w1, b1, w2, b2, w3, b3, normalise(learned), even, codebook, lifting)
-    index = place(bank, samples.features, samples.net, samples.level)
-    count = learned.shape[0]
-    hist = np.zeros((count, TOKENS))
+    freq = normalise(learned)
+    bank = Bank(w1, b1, w2, b2, w3, b3, freq, even, codebook, lifting, net.quantisers)
+    index = _own_tables(bank, samples)
+    hist = np.zeros(learned.shape)
     weight = samples.weight / samples.weight.mean()
     np.add.at(hist, (index, tokens(samples.symbol)), weight)
     bank.freq = normalise(hist + prior * learned)
-    bank.signs = fit_signs(index, samples, count)
+    bank.signs = fit_signs(index, samples, net.tables, net.quantisers)
     assert ESCAPE == TOKENS
     return bank
 
 
-def fit_signs(index: np.ndarray, samples: Samples, tables: int) -> np.ndarray:
-    """Frequencies of the expected sign (uint16, (2, tables, RESTS)); see :class:`.Signs`.
+def fit_signs(index: np.ndarray, samples: Samples, tables: int, quantisers: int = 1) -> np.ndarray:
+    """Frequencies of the expected sign (uint16, (2, quantisers * tables, RESTS)).
+
+    See :class:`.Signs`; ``index`` as the tables of all quantisers are numbered.
 
     The log odds of a sign are a slope times the rest (as of a Laplace distribution that is moved
     by it), one slope for each table and size of symbol, smoothed over neighbouring tables.
@@ -172,16 +192,17 @@ def fit_signs(index: np.ndarray, samples: Samples, tables: int) -> np.ndarray:
     told = (samples.symbol != 0) & (samples.rest != 0)
     rest = samples.rest[told].astype(np.int64)
     symbol = samples.symbol[told].astype(np.int64)
-    hist = np.zeros((2, tables, RESTS, 2))
+    hist = np.zeros((2, quantisers * tables, RESTS, 2))
     place = (np.abs(symbol) > 1).astype(np.int64), index[told], np.abs(rest)
     agrees = ((symbol > 0) == (rest > 0)).astype(np.int64)
     weight = samples.weight[told] / samples.weight.mean()
     np.add.at(hist, (*place, agrees), weight)
     distance = np.subtract.outer(np.arange(tables), np.arange(tables))
     near = np.exp(-0.5 * (distance / 2.0) ** 2)
+    near = np.kron(np.eye(quantisers), near)
     hist = np.einsum("tu,surb->strb", near, hist)
     x = np.arange(RESTS) / (1 << BITS)
-    slope = np.full((2, tables), 1.0)
+    slope = np.full(hist.shape[:2], 1.0)
     for _ in range(30):  # Newton, with a prior that holds slopes without samples near 1
         p = 1 / (1 + np.exp(-slope[..., None] * x))
         both = hist.sum(-1)
@@ -198,8 +219,8 @@ def restore(bank: models.Bank) -> Networks:
 
     A token without a frequency of its own gets its share of the escape's.
     """
-    tables, (h1, h2) = len(bank.tables), bank.w2.shape[2:0:-1]
-    net = Networks(tables, h1, h2, 1.0, 2.0)
+    h1, h2 = bank.w2.shape[2:0:-1]
+    net = Networks(bank.choices, h1, h2, 1.0, 2.0, bank.quantisers)
     freq = bank.tables.freq.astype(np.float64) / (1 << PROB_BITS)
     rare = freq[:, ESCAPE:] / (1 << ESCAPE_BITS)
     s1, s2, s3 = (float(s) for s in bank.scales)
@@ -215,11 +236,18 @@ def restore(bank: models.Bank) -> Networks:
     return net
 
 
+def double(net: Networks) -> Networks:
+    """Networks for two quantisers, the same tables for both."""
+    out = copy.deepcopy(net)
+    out.quantisers, out.logits = 2, nn.Parameter(net.logits.detach().repeat(2, 1))
+    return out
+
+
 def widen(net: Networks, h1: int, h2: int) -> Networks:
     """Networks with more hidden units that compute the same: the new ones have no effect yet."""
-    tables, old1, old2 = net.logits.shape[0], net.w1.shape[1], net.w2.shape[1]
+    old1, old2 = net.w1.shape[1], net.w2.shape[1]
     h1, h2 = max(h1, old1), max(h2, old2)
-    out = Networks(tables, h1, h2, 1.0, 2.0)
+    out = Networks(net.tables, h1, h2, 1.0, 2.0, net.quantisers)
     with torch.no_grad():
         out.w2[:, :old2, old1:] = 0
         out.w3[:, old2:] = 0
@@ -233,8 +261,15 @@ def widen(net: Networks, h1: int, h2: int) -> Networks:
     return out
 
 
+def _own_tables(bank: Bank, samples: Samples) -> np.ndarray:
+    """Table of each sample, among those of all quantisers."""
+    index = place(bank, samples.features, samples.net, samples.level).astype(np.int64)
+    return index + samples.quantiser * (bank.freq.shape[0] // bank.quantisers)
+
+
 def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Table index of each sample, by the coder's own integer arithmetic."""
+    top = bank.freq.shape[0] // bank.quantisers - 1
     out = np.zeros(len(net), np.uint8)
     for n in range(contexts.NETS):
         for kind in range(contexts.LEVEL_KINDS):
@@ -246,7 +281,7 @@ def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) 
             contexts.choose(
                 x, chosen.size, np.arange(chosen.size, dtype=np.int32), contexts.FEATURES,
                 bank.w1[n], bank.b1[n, kind], bank.w2[n], bank.b2[n], bank.w3[n], bank.b3[n],
-                layer_scales(), bank.freq.shape[0] - 1, part,
+                layer_scales(), top, part,
             )  # fmt: skip
             out[chosen] = part
     return out
@@ -262,7 +297,7 @@ def mean_bits(bank: Bank, samples: Samples) -> float:
     """Weighted mean bits per symbol under the integer model, raw bits and escapes included."""
     from ..entropy.tables import COST_BITS, Tables
 
-    index = place(bank, samples.features, samples.net, samples.level)
+    index = _own_tables(bank, samples)
     cost = Tables(bank.freq).cost[index, tokens(samples.symbol)]
     symbol, rest = samples.symbol.astype(np.int64), samples.rest.astype(np.int64)
     side = ((symbol > 0) != (rest > 0)).astype(np.int64)

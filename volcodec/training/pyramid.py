@@ -1,7 +1,7 @@
 """How the pyramid's context networks are trained in the common loop: samples, banks, export.
 
-A model has three banks (lossy, predicted, lattice), each a stage. Samples are gathered from the
-user's volumes first, within a part of the stage's time, and kept in the run's folder until the
+A model has four banks (lossy, trellis, predicted, lattice), each a stage. Samples are gathered from
+the user's volumes first, within a part of the stage's time, and kept in the run's folder until the
 stage ends. Validation codes samples of the held volumes with the integer weights that would be
 written, and a bank that did not get better on them stays that of the model it started from.
 """
@@ -21,6 +21,7 @@ from .. import models
 from ..entropy import contexts
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import atomic_output
+from ..models import TRELLIS
 from ..transform.pyramid import CDF97
 from . import banks as files
 from . import fit
@@ -29,7 +30,7 @@ from .crops import SYNTHETIC
 from .data import Collection
 from .gathering import Given, collect, keep_samples, kept_samples, learn_codebook, learn_lifting
 from .recipe import Recipe
-from .samples import COLUMNS, Samples
+from .samples import COLUMNS, WAVELET, Samples
 
 _WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3")
 _GATHERING = 0.3  # of a stage's time, at most, of which the held samples take a fifth
@@ -39,12 +40,14 @@ _REFIT_SAMPLES = 400_000  # that tables are refitted to for a validation
 _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
 _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _LIFTING_CROPS = 24  # that lifting is learned from
-_PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
+# the stages that train on symbols decided without a model, and those that go on from them
+_PLAIN, _PLAIN_TRELLIS = "first", "first-trellis"
+_PLAIN_STAGES = {"lossy": _PLAIN, TRELLIS: _PLAIN_TRELLIS}
 
 
 def as_state(bank: fit.Bank | models.Bank) -> State:
     """A bank as tensors, integers in int32."""
-    arrays = {name: getattr(bank, name) for name in (*_WEIGHTS, "codebook")}
+    arrays = {name: getattr(bank, name) for name in (*_WEIGHTS, "codebook", "quantisers")}
     if isinstance(bank, models.Bank):
         arrays |= {"freq": bank.tables.freq, "signs": bank.signs.freq}
         arrays["lifting"] = bank.pyramid.coefs
@@ -56,14 +59,16 @@ def as_state(bank: fit.Bank | models.Bank) -> State:
 def of_state(state: State) -> fit.Bank:
     """The inverse of :func:`as_state`."""
     types = {"freq": np.uint16, "signs": np.uint16, "codebook": np.int8, "lifting": np.int64}
-    return fit.Bank(
-        **{name: a.numpy().astype(types.get(name, np.float32)) for name, a in state.items()}
-    )
+    arrays = {n: a.numpy().astype(types.get(n, np.float32)) for n, a in state.items()}
+    quantisers = int(arrays.pop("quantisers"))
+    return fit.Bank(**arrays, quantisers=quantisers)
 
 
 def as_model(bank: fit.Bank) -> models.Bank:
     """A bank as the codec holds it, once its reader has accepted it."""
-    return models.read(files.pack(dict.fromkeys(models.BANKS, bank), {}), "trained").banks["lossy"]
+    kind = TRELLIS if bank.quantisers > 1 else "lossy"
+    banks = {**dict.fromkeys(models.BANKS, bank), kind: bank}
+    return models.read(files.pack(banks, {}), "trained").banks[kind]
 
 
 class BankModule(nn.Module):
@@ -73,8 +78,8 @@ class BankModule(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor, kind: Tensor, token: Tensor) -> Tensor:
-        return self.net.bits(x, kind, token)
+    def forward(self, x: Tensor, kind: Tensor, token: Tensor, quantiser: Tensor) -> Tensor:
+        return self.net.bits(x, kind, token, quantiser)
 
 
 class BankTask:
@@ -110,13 +115,13 @@ class BankTask:
         return self._module
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """``x`` (nets, batch, FEATURES), ``kind`` and ``token`` (nets, batch)."""
-        x, kind, token = self.pool.draw(self.recipe.batch, rng)
-        return {"x": x, "kind": kind, "token": token}
+        """``x`` (nets, batch, FEATURES); ``kind``, ``token``, ``quantiser`` (nets, batch)."""
+        drawn = self.pool.draw(self.recipe.batch, rng)
+        return dict(zip(("x", "kind", "token", "quantiser"), drawn, strict=True))
 
     def loss(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """``total`` is minimised; ``bits`` a symbol, as the samples are weighted."""
-        bits = module(batch["x"], batch["kind"], batch["token"])
+        bits = module(batch["x"], batch["kind"], batch["token"], batch["quantiser"])
         share = self.share.to(bits.device)
         count = batch["x"].shape[1]
         total = (bits * (share + _FLOOR / contexts.NETS)).sum() / count
@@ -146,7 +151,7 @@ class BankTask:
         if bank is None:
             return {}
         used = len(np.unique(fit.place(bank, self.held.features, self.held.net, self.held.level)))
-        return {"dead": {"tables": [len(bank.freq) - used, len(bank.freq)]}}
+        return {"dead": {"tables": [module.net.tables - used, module.net.tables]}}
 
     def finish(self, module: nn.Module, log: Log) -> tuple[State, dict[str, Any]]:
         """The better of the trained bank, refitted to all samples, and the one started from."""
@@ -173,7 +178,7 @@ class BankTask:
 
 
 class PyramidArchitecture:
-    """The pyramid's three banks, from random weights or from another model's."""
+    """The pyramid's four banks, from random weights or from another model's."""
 
     name = "pyramid"
 
@@ -184,37 +189,54 @@ class PyramidArchitecture:
             _check_start(self.start)
 
     def stages(self) -> list[Stage]:
-        if self.start is not None:
-            return [Stage("lossy", 0.5), Stage("predicted", 0.3), Stage("lattice", 0.2)]
-        shares = {_PLAIN: 0.2, "lossy": 0.32, "predicted": 0.28, "lattice": 0.2}
+        if self.start is None:
+            shares = {_PLAIN: 0.12, "lossy": 0.2, _PLAIN_TRELLIS: 0.12, TRELLIS: 0.22}
+        elif TRELLIS not in self.start.banks:
+            shares = {"lossy": 0.16, _PLAIN_TRELLIS: 0.2, TRELLIS: 0.3}
+        else:
+            shares = {"lossy": 0.33, TRELLIS: 0.33}
+        shares |= {"predicted": 0.2, "lattice": 0.14}
         return [Stage(name, share) for name, share in shares.items()]
 
     def begin(
         self, stage: str, data: Collection, finished: Mapping[str, State], room: Room
     ) -> BankTask:
-        kind = "lossy" if stage == _PLAIN else stage
+        kind = {_PLAIN: "lossy", _PLAIN_TRELLIS: TRELLIS}.get(stage, stage)
         decides = None  # the bank that decides symbols as the encoder would
         net: fit.Networks | None = None
         start = None
-        if self.start is not None:
+        given: Given | None = None  # by a stage before
+        if self.start is not None and kind in self.start.banks:
             own = self.start.banks[kind]
             decides, net = own, fit.widen(fit.restore(own), *self.recipe.hidden)
             start = of_state(as_state(own)), self.start.name
-        elif stage == "lossy":
-            decides = as_model(of_state(finished[_PLAIN]))
+        elif stage in _PLAIN_STAGES:
+            decides = as_model(of_state(finished[_PLAIN_STAGES[stage]]))
             net = fit.restore(decides)
+            given = Given(decides.codebook, decides.pyramid.coefs)
+        if kind == TRELLIS:
+            lossy = as_model(of_state(finished["lossy"]))
+            given = Given(lossy.codebook, lossy.pyramid.coefs)
+            if net is None:
+                net = fit.double(fit.restore(lossy))
         if net is None:
             low, high = files.RANGES[kind]
             net = fit.Networks(64, *self.recipe.hidden, low, high)
-        decides = decides if kind == "lossy" else None
-        samples, given = self._samples(stage, kind, data, decides, room)
+        decides = decides if kind in WAVELET else None
+        samples, given = self._samples(stage, kind, data, decides, given, room)
         return BankTask(
             stage, self.recipe, net, samples["train"], samples["held"], given, start,
             _place(stage, room),
         )  # fmt: skip
 
     def _samples(
-        self, stage: str, kind: str, data: Collection, bank: models.Bank | None, room: Room
+        self,
+        stage: str,
+        kind: str,
+        data: Collection,
+        bank: models.Bank | None,
+        given: Given | None,
+        room: Room,
     ) -> tuple[dict[str, Samples], Given]:
         path = _place(stage, room)
         recipe = self.recipe
@@ -231,9 +253,7 @@ class PyramidArchitecture:
         synthetic = recipe.synthetic
         if synthetic < 0:
             synthetic = 0.0 if self.start is not None else SYNTHETIC
-        if bank is not None and self.start is None:
-            given = Given(bank.codebook, bank.pyramid.coefs)  # of the stage before
-        else:
+        if given is None:
             wavelet = self._lifting(kind, data, room)
             given = Given(
                 learn_codebook(
@@ -264,7 +284,7 @@ class PyramidArchitecture:
         return wavelet
 
     def export(self, finished: Mapping[str, State], path: Path, card: Mapping[str, Any]) -> None:
-        banks = {kind: of_state(finished[kind]) for kind in models.BANKS}
+        banks = {kind: of_state(finished[kind]) for kind in (*models.BANKS, TRELLIS)}
         more = {"from": self.start.name, "from_identity": self.start.identity.hex()} \
             if self.start is not None else {}  # fmt: skip
         blob = files.pack(banks, {**card, **more})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
+import numba
 import numpy as np
 
+from .. import trellis
 from ..entropy import contexts
 from ..entropy.bands import place
 from ..entropy.expectation import (
@@ -19,25 +21,34 @@ from ..entropy.expectation import (
     moments,
     unpack,
 )
-from ..entropy.tables import TOKENS
-from ..models import Bank
+from ..entropy.tables import COST_BITS, TOKENS, token_base
+from ..entropy.trellis import halves_of
+from ..models import TRELLIS, Bank
 from ..quantiser import GAIN_BITS, band_step, decide, scatter
 from ..scales import BEFORE, bands_of, empty_state, level_kind, no_parent
 from ..transform.layers import Layers, Lifted, Predicted, level_shapes
 from ..transform.pyramid import FRACTION, Pyramid, default_levels
 
+WAVELET = ("lossy", TRELLIS)  # banks with a step of the wavelet
 OFFSET = 0.42  # of the dead zone, before there is a model to decide with
 _SHARE = 192  # of the rest of an expectation that a zero decodes to, over 256
 
 
-_NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(1)
+_NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(2)
+# of symbols before there is a model: half a bit for a zero, two more for each doubling
+_PLAIN_COST = (
+    np.rint([(0.5 + 2 * np.log2(1.0 + token_base(t))) * (1 << COST_BITS) for t in range(TOKENS)])
+    .astype(np.int32)[None]
+    .repeat(2, 0)
+)
 
 
 @dataclass
 class Samples:
     """Columns of equal length: features (N, FEATURES) uint8, net, level kind, symbol, rest, weight.
 
-    ``rest`` (int8): of the expectation, as a share over 2**BITS.
+    ``rest`` (int8): of the expectation, as a share over 2**BITS. ``quantiser`` (uint8): of the
+    symbol, 0 where no trellis decides.
     """
 
     features: np.ndarray
@@ -46,6 +57,7 @@ class Samples:
     symbol: np.ndarray
     rest: np.ndarray
     weight: np.ndarray
+    quantiser: np.ndarray
 
     @classmethod
     def join(cls, parts: list[Samples]) -> Samples:
@@ -79,8 +91,8 @@ class Recipe:
     codebook: np.ndarray = field(default_factory=lambda: np.zeros((7, 0, COUNT), np.int8))
 
     def integers(self, tile: np.ndarray) -> np.ndarray:
-        """The tile in fixed point (lossy) or as it is."""
-        if self.kind == "lossy":
+        """The tile in fixed point (by the wavelet) or as it is."""
+        if self.kind in WAVELET:
             return np.rint(tile * ((1 << FRACTION) / self.step)).astype(np.int32)
         return np.asarray(tile).astype(np.int32)
 
@@ -88,11 +100,16 @@ class Recipe:
         """The pass over a tile of integers."""
         if self.kind == "predicted":
             return Predicted(tile.shape, levels, tile)  # type: ignore[arg-type]
-        return Lifted(self.pyramid, tile.shape, levels, tile)  # type: ignore[arg-type]
+        return Lifted(self.pyramid, tile.shape, levels, tile, self.halved)  # type: ignore[arg-type]
+
+    @property
+    def halved(self) -> int:
+        """1 where a trellis decides, so that quantised bands are in halves of a step."""
+        return int(self.kind == TRELLIS)
 
     def band_step(self, shape: tuple[int, int, int], level: int, band: int) -> int:
         """The integer step of a band."""
-        if self.kind == "lossy":
+        if self.kind in WAVELET:
             return band_step(self.gains, shape, level, band)
         return int(self.step) if self.kind == "predicted" else 1
 
@@ -142,11 +159,11 @@ def gather(
                 e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
                     state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
-                    size, off, contexts.LOG, kept, weights[c], x, where, e,
+                    size, off, contexts.LOG, kept, weights[c], recipe.halved, x, where, e,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = x[:, :n].T
-                part = _symbols(recipe, chosen, step, band, c, kind, x, n, where, e)
+                part, turns = _symbols(recipe, chosen, step, band, c, kind, x, n, where, e)
                 rest = (e - (((e + HALF) >> BITS) << BITS)).astype(np.int8)
                 m = np.abs(part.astype(np.int64))
                 bits += float(np.log2(1 + 2.0 * m).sum()) * 1.3 + 0.05 * float((m > 0).sum())
@@ -156,8 +173,15 @@ def gather(
                 weight = np.full(pick.size, part.size / pick.size, np.float32)
                 nets = np.full(pick.size, band * 8 + c, np.uint8)
                 kinds = np.full(pick.size, kind, np.uint8)
-                parts.append(Samples(full[pick], nets, kinds, part[pick], rest[pick], weight))
-                scatter(part, e, state.mag[band], kept, q, off[0], off[1], off[2])
+                parts.append(
+                    Samples(
+                        full[pick], nets, kinds, part[pick], rest[pick], weight, turns[pick]
+                    )
+                )  # fmt: skip
+                scatter(
+                    _halves(part, turns) if recipe.halved else part, e, recipe.halved,
+                    state.mag[band], kept, q, off[0], off[1], off[2],
+                )  # fmt: skip
                 place(e, expected, off[0], off[1], off[2])
             state.close_band(band, size)
             layers.put(band, q, expected, step)
@@ -172,12 +196,18 @@ def gather(
 def _symbols(
     recipe: Recipe, coefs: np.ndarray, step: int, band: int, c: int, kind: int,
     x: np.ndarray, n: int, where: np.ndarray, expected: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """The symbols of a class, decided as the encoder would."""
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The symbols of a class, decided as the encoder would, and their quantisers (uint8)."""
     part = np.empty(coefs.size, np.int32)
+    turns = np.zeros(coefs.size, np.uint8)
     if recipe.bank is None and recipe.kind == "lossy":
         left = coefs.reshape(-1) / step - ((expected + HALF) >> BITS)
         part[:] = np.sign(left) * np.floor(np.abs(left) + OFFSET)
+    elif recipe.bank is None and recipe.halved:
+        table = np.zeros(part.size, np.uint8)
+        trellis.decide(
+            coefs, step, expected, table, _PLAIN_COST, _NO_SIGN.cost, recipe.lam, part, turns
+        )
     elif recipe.bank is None:
         lam = -1.0 if recipe.kind == "lattice" else 0.0
         table = np.zeros(part.size, np.uint8)
@@ -189,8 +219,19 @@ def _symbols(
         contexts.choose(
             x, n, where, contexts.FIXED + 2 * BEFORE[band].size, bank.w1[net], bank.b1[net, kind],
             bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
-            len(bank.tables) - 1, table,
+            bank.choices - 1, table,
         )  # fmt: skip
         costs = bank.tables.cost, bank.signs.cost
-        decide(coefs, step, expected, table, *costs, recipe.lam, part)
-    return part
+        if recipe.halved:
+            trellis.decide(coefs, step, expected, table, *costs, recipe.lam, part, turns)
+        else:
+            decide(coefs, step, expected, table, *costs, recipe.lam, part)
+    return part, turns
+
+
+@numba.njit(cache=True)
+def _halves(symbols: np.ndarray, quantisers: np.ndarray) -> np.ndarray:
+    out = np.empty(symbols.size, np.int32)
+    for i in range(symbols.size):
+        out[i] = halves_of(symbols[i], quantisers[i])
+    return out

@@ -190,36 +190,41 @@ def _rebuild(p: np.ndarray, q: np.ndarray, step: int, out: np.ndarray) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _expecting(
-    q: np.ndarray, expected: np.ndarray, step: int, back1: int, back2: int, share: int,
-    out: np.ndarray,
+    q: np.ndarray, expected: np.ndarray, halved: int, step: int, back1: int, back2: int,
+    share: int, out: np.ndarray,
 ) -> None:  # fmt: skip
     """As :func:`dequantise`, with symbols that count from the whole part of what was expected.
 
     Where symbol and expectation agree, ``share`` / 256 of the rest is added.
     """
+    small = 1 + halved
     for z in range(q.shape[0]):
         for y in range(q.shape[1]):
             for x in range(q.shape[2]):
                 e = np.int64(expected[z, y, x])
                 whole = whole_of(e)
                 v = np.int64(q[z, y, x])
-                s = v - whole
-                v *= step
+                s = v - (whole << halved)
+                v = (v * step) >> halved
                 if s == 0:
                     v += ((e - (whole << BITS)) * share * step) >> (BITS + 8)
                 elif s > 0:
-                    v -= back1 if s == 1 else back2
+                    v -= back1 if s <= small else back2
                 else:
-                    v += back1 if s == -1 else back2
+                    v += back1 if s >= -small else back2
                 out[z, y, x] = np.int32(v)
 
 
 @numba.njit(cache=True, nogil=True)
-def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray) -> None:
+def dequantise(
+    q: np.ndarray, halved: int, step: int, back1: int, back2: int, out: np.ndarray
+) -> None:
     """Coefficients of symbols ``q``: ``|q| step - back``, with the sign of ``q``; zero stays zero.
 
-    ``back1`` is for magnitude 1 and ``back2`` for the larger ones, in units.
+    ``back1`` is for magnitude 1 and ``back2`` for the larger ones, in units. Where ``halved`` is 1,
+    ``q`` is in halves of a step, and ``back1`` for magnitudes 1 and 2.
     """
+    small = 1 + halved
     nz, ny, nx = q.shape
     for z in range(nz):
         for y in range(ny):
@@ -228,17 +233,23 @@ def dequantise(q: np.ndarray, step: int, back1: int, back2: int, out: np.ndarray
                 if s == 0:
                     v = np.int64(0)
                 elif s > 0:
-                    v = s * step - (back1 if s == 1 else back2)
+                    v = ((s * step) >> halved) - (back1 if s <= small else back2)
                 else:
-                    v = s * step + (back1 if s == -1 else back2)
+                    v = ((s * step) >> halved) + (back1 if s >= -small else back2)
                 out[z, y, x] = np.int32(v)
 
 
 class Lifted:
-    """Open loop: subbands of a wavelet pyramid (``tile`` int32 to encode, None to decode)."""
+    """Open loop: subbands of a wavelet pyramid (``tile`` int32 to encode, None to decode).
 
-    def __init__(self, pyramid: Pyramid, shape: Shape, levels: int, tile: np.ndarray | None):
+    ``halved``: 1 where quantised bands are in halves of a step, else 0.
+    """
+
+    def __init__(
+        self, pyramid: Pyramid, shape: Shape, levels: int, tile: np.ndarray | None, halved: int = 0
+    ):
         self._pyramid = pyramid
+        self._halved = halved
         self._shapes = level_shapes(shape, levels)
         self._levels = levels
         self._arrays = None if tile is None else pyramid.analysis(tile, levels)
@@ -268,7 +279,7 @@ class Lifted:
     def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
         """Take a quantised band and what was expected of it (empty: nothing)."""
         if band == 0:
-            dequantise(q, step, 0, 0, self.low)
+            dequantise(q, self._halved, step, 0, 0, self.low)
         else:
             self._bands.append((band, q, expected, step))
 
@@ -285,9 +296,10 @@ class Lifted:
             offsets = [(b * step) >> 8 if step > 1 else 0 for b in back]
             view = band_view(target, band)
             if expected.size:
-                _expecting(q, expected, step, *offsets, share if step > 1 else 0, view)
+                kept = share if step > 1 else 0
+                _expecting(q, expected, self._halved, step, *offsets, kept, view)
             else:
-                dequantise(q, step, *offsets, view)
+                dequantise(q, self._halved, step, *offsets, view)
         self.low = self._pyramid.synthesis(self.low, [target])
 
 
