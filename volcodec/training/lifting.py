@@ -91,7 +91,7 @@ def _coded(tile: np.ndarray, pyramid: Pyramid, gains: np.ndarray) -> tuple[float
             q = np.zeros(coefs.shape, np.int32)
             hist = np.zeros((_CONTEXTS, TOKENS))
             _quantised(coefs, step, q, hist)
-            dequantise(q, step, step // 20, step // 20, band_view(target, band))
+            dequantise(q, 0, step, step // 20, step // 20, band_view(target, band))
             share = hist / np.maximum(hist.sum(1, keepdims=True), 1)
             bits -= float((hist * np.log2(np.maximum(share, 1e-12))).sum())
             bits += float(np.count_nonzero(q)) + 0.5 * float((hist > 0).sum())
