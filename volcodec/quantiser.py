@@ -114,7 +114,7 @@ def scatter(
     """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
 
     ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same clipped, ``mag`` (margin 1)
-    the magnitudes of the symbols, at least one where ``q`` is not zero.
+    the magnitudes of the symbols in steps, rounded up, at least one where ``q`` is not zero.
     """
     nz, ny, nx = q.shape
     i = 0
@@ -124,7 +124,7 @@ def scatter(
                 s = np.int64(symbols[i])
                 k = np.int64(np.int32(s + (whole_of(np.int64(expected[i])) << halved)))
                 q[z, y, x] = k
-                m = -s if s < 0 else s
+                m = ((-s if s < 0 else s) + halved) >> halved
                 if k != 0:
                     m = max(m, 1)
                     kept[z + 1, y + 1, x + 1] = min(max(k, -LIMIT), LIMIT)

@@ -20,7 +20,7 @@ STATES = 8
 # state after a symbol of even and of odd parity; odd states belong to quantiser 1
 NEXT = np.array([[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]], dtype=np.int64)
 CHAINS = 32
-_LONG = 4096  # symbols from which a run has several chains
+_LONG = 1 << 14  # symbols from which a run has several chains
 SKIPPED = -1  # table of a symbol that is known to be zero
 
 

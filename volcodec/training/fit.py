@@ -8,9 +8,8 @@ the integer networks send to them.
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from .samples import Samples
 
 WEIGHT_BITS = 8
 UNIT = 16.0  # activations are integers over 16
+_WIDEST = 32767  # of an integer weight
 
 
 def tokens(symbols: np.ndarray) -> np.ndarray:
@@ -157,16 +157,31 @@ class Pool:
         return x, kind, torch.from_numpy(self.token[index]), quantiser
 
 
+def _integers(w: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (nets, rows, inputs) and biases (nets, kinds, rows) of a layer as integers.
+
+    A row whose sums could reach 2**24, or whose weights leave 16 bits, is scaled down until they
+    don't: a unit that is as steep as that is a step either way.
+    """
+    one = float(1 << WEIGHT_BITS)
+    w, b = w.double() * one, b.double() * one * UNIT
+    most = w.abs().sum(-1) * contexts.ACTIVATION + b.abs().amax(1)
+    room = (contexts.EXACT - 1 - contexts.ACTIVATION * w.shape[-1]) / most.clamp_min(1)
+    scale = torch.minimum(room, _WIDEST / w.abs().amax(-1).clamp_min(1)).clamp_max(1.0)
+    w, b = w * scale[..., None], b * scale[:, None]
+    return torch.round(w).float().numpy(), torch.round(b).float().numpy()
+
+
 def export(
     net: Networks, samples: Samples, codebook: np.ndarray, lifting: np.ndarray,
     prior: float = 300.0,
 ) -> Bank:  # fmt: skip
     """Integer weights, and tables refitted to the samples the integer networks send them."""
-    one = 1 << WEIGHT_BITS
     with torch.no_grad():
-        w1, w2, w3 = (torch.round(w * one).numpy() for w in (net.w1, net.w2, net.w3))
-        b1, b2 = (torch.round(b * one * UNIT).numpy() for b in (net.b1, net.b2))
-        b3 = torch.round((net.b3 + 0.5) * one * UNIT).numpy()
+        w1, b1 = _integers(net.w1, net.b1)
+        w2, b2 = _integers(net.w2, net.b2[:, None])
+        w3, b3 = _integers(net.w3[:, None], net.b3[:, None, None] + 0.5)
+        b2, w3, b3 = b2[:, 0], w3[:, 0], b3[:, 0, 0]
         learned = torch.softmax(net.logits, 1).double().numpy()
     even = Signs.even(len(learned)).freq
     freq = normalise(learned)
@@ -236,11 +251,10 @@ def restore(bank: models.Bank) -> Networks:
     return net
 
 
-def double(net: Networks) -> Networks:
-    """Networks for two quantisers, the same tables for both."""
-    out = copy.deepcopy(net)
-    out.quantisers, out.logits = 2, nn.Parameter(net.logits.detach().repeat(2, 1))
-    return out
+def double(bank: Bank) -> Bank:
+    """A bank for two quantisers, the same tables for both."""
+    freq, signs = np.concatenate([bank.freq] * 2), np.concatenate([bank.signs] * 2, axis=1)
+    return replace(bank, freq=freq, signs=signs, quantisers=2)
 
 
 def widen(net: Networks, h1: int, h2: int) -> Networks:

@@ -40,9 +40,7 @@ _REFIT_SAMPLES = 400_000  # that tables are refitted to for a validation
 _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
 _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _LIFTING_CROPS = 24  # that lifting is learned from
-# the stages that train on symbols decided without a model, and those that go on from them
-_PLAIN, _PLAIN_TRELLIS = "first", "first-trellis"
-_PLAIN_STAGES = {"lossy": _PLAIN, TRELLIS: _PLAIN_TRELLIS}
+_PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
 
 def as_state(bank: fit.Bank | models.Bank) -> State:
@@ -189,19 +187,18 @@ class PyramidArchitecture:
             _check_start(self.start)
 
     def stages(self) -> list[Stage]:
+        shares = {"lossy": 0.33, TRELLIS: 0.33}
         if self.start is None:
-            shares = {_PLAIN: 0.12, "lossy": 0.2, _PLAIN_TRELLIS: 0.12, TRELLIS: 0.22}
+            shares = {_PLAIN: 0.16, "lossy": 0.25, TRELLIS: 0.25}
         elif TRELLIS not in self.start.banks:
-            shares = {"lossy": 0.16, _PLAIN_TRELLIS: 0.2, TRELLIS: 0.3}
-        else:
-            shares = {"lossy": 0.33, TRELLIS: 0.33}
+            shares = {"lossy": 0.26, TRELLIS: 0.4}
         shares |= {"predicted": 0.2, "lattice": 0.14}
         return [Stage(name, share) for name, share in shares.items()]
 
     def begin(
         self, stage: str, data: Collection, finished: Mapping[str, State], room: Room
     ) -> BankTask:
-        kind = {_PLAIN: "lossy", _PLAIN_TRELLIS: TRELLIS}.get(stage, stage)
+        kind = "lossy" if stage == _PLAIN else stage
         decides = None  # the bank that decides symbols as the encoder would
         net: fit.Networks | None = None
         start = None
@@ -210,15 +207,16 @@ class PyramidArchitecture:
             own = self.start.banks[kind]
             decides, net = own, fit.widen(fit.restore(own), *self.recipe.hidden)
             start = of_state(as_state(own)), self.start.name
-        elif stage in _PLAIN_STAGES:
-            decides = as_model(of_state(finished[_PLAIN_STAGES[stage]]))
+        elif stage == "lossy":
+            decides = as_model(of_state(finished[_PLAIN]))
             net = fit.restore(decides)
             given = Given(decides.codebook, decides.pyramid.coefs)
         if kind == TRELLIS:
-            lossy = as_model(of_state(finished["lossy"]))
-            given = Given(lossy.codebook, lossy.pyramid.coefs)
-            if net is None:
-                net = fit.double(fit.restore(lossy))
+            lossy = of_state(finished["lossy"])
+            given = Given(lossy.codebook, lossy.lifting)
+            if decides is None:
+                decides = as_model(fit.double(lossy))
+                net = fit.restore(decides)
         if net is None:
             low, high = files.RANGES[kind]
             net = fit.Networks(64, *self.recipe.hidden, low, high)

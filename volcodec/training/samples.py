@@ -21,7 +21,7 @@ from ..entropy.expectation import (
     moments,
     unpack,
 )
-from ..entropy.tables import COST_BITS, TOKENS, token_base
+from ..entropy.tables import TOKENS
 from ..entropy.trellis import halves_of
 from ..models import TRELLIS, Bank
 from ..quantiser import GAIN_BITS, band_step, decide, scatter
@@ -34,13 +34,7 @@ OFFSET = 0.42  # of the dead zone, before there is a model to decide with
 _SHARE = 192  # of the rest of an expectation that a zero decodes to, over 256
 
 
-_NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(2)
-# of symbols before there is a model: half a bit for a zero, two more for each doubling
-_PLAIN_COST = (
-    np.rint([(0.5 + 2 * np.log2(1.0 + token_base(t))) * (1 << COST_BITS) for t in range(TOKENS)])
-    .astype(np.int32)[None]
-    .repeat(2, 0)
-)
+_NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(1)
 
 
 @dataclass
@@ -203,11 +197,6 @@ def _symbols(
     if recipe.bank is None and recipe.kind == "lossy":
         left = coefs.reshape(-1) / step - ((expected + HALF) >> BITS)
         part[:] = np.sign(left) * np.floor(np.abs(left) + OFFSET)
-    elif recipe.bank is None and recipe.halved:
-        table = np.zeros(part.size, np.uint8)
-        trellis.decide(
-            coefs, step, expected, table, _PLAIN_COST, _NO_SIGN.cost, recipe.lam, part, turns
-        )
     elif recipe.bank is None:
         lam = -1.0 if recipe.kind == "lattice" else 0.0
         table = np.zeros(part.size, np.uint8)
