@@ -13,7 +13,7 @@ from .container import Header, Reader
 from .errors import FormatError, InputError, ModelError
 from .models import Model
 from .parallel import ordered_map
-from .tiledecoder import CONSTANT, RAW, WHOLE, Frame, TileDecoder
+from .tiledecoder import CONSTANT, FOLLOWS, GROUP, RAW, WHOLE, Frame, TileDecoder
 from .tiles import (
     Box,
     Shape,
@@ -29,6 +29,7 @@ from .transform.pyramid import MAX_LEVELS
 from .values import Mapping
 
 Progress = Callable[[int, int, str], None]
+_KEPT = 1 << 25  # voxels of a frame up to which the tiles of the last one are kept for the next
 
 
 def frame_settings(header: Header) -> Frame:
@@ -59,6 +60,7 @@ class VolumeDecoder:
         self.threads = threads
         self._given = model
         self._coder: TileDecoder | None = None
+        self._kept: dict[int, tuple[int, np.ndarray]] = {}  # by place: the tile decoded last
         h = self.header
         if h.levels > MAX_LEVELS or h.scales > max(1, min(h.levels, 4)):
             raise FormatError("the header names levels or scales that this version does not know")
@@ -142,11 +144,25 @@ class VolumeDecoder:
         streams = self.reader.streams(index, 0, last)
         coder = self.coder()
         try:
-            if level == 0:
-                return coder.decode(coding, tuple(streams), shape, self.settings)
-            return preview.tile(coder, coding, tuple(streams), shape, self.settings, level, whole)
+            before = self._before(index, shape) if entry.flags & FOLLOWS else None
+            if level > 0:
+                return preview.tile(
+                    coder, coding, tuple(streams), shape, self.settings, level, whole, before
+                )
+            values = coder.decode(coding, tuple(streams), shape, self.settings, before)
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None
+        if h.frames > 1 and math.prod(h.shape) <= _KEPT:
+            self._kept[index % math.prod(h.grid)] = index, values
+        return values
+
+    def _before(self, index: int, shape: Shape) -> np.ndarray:
+        """The same tile in the frame before."""
+        per_frame = math.prod(self.header.grid)
+        if index // per_frame % GROUP == 0:
+            raise FormatError("it follows another where the series begins anew")
+        at, values = self._kept.get(index % per_frame, (-1, np.empty(0)))
+        return values if at == index - per_frame else self.tile(index - per_frame, shape, 0)
 
     def fill_value(self) -> Any:
         """What a damaged voxel becomes: NaN, or the background of integers."""

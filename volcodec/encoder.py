@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from .search import Outcome
 from .survey import Survey, survey
 from .targets import Target
 from .tilecoder import Settings, Tile, TileCoder
-from .tiledecoder import CONSTANT, RAW
+from .tiledecoder import CONSTANT, GROUP, RAW
 from .tiles import Source, boxes, tile_shape
 from .transform.pyramid import FRACTION, default_levels
 from .values import Mapping, shortened
@@ -123,9 +124,30 @@ class VolumeEncoder:
         """All tiles in the order of the file, coded in parallel."""
         ready = self._ready[1] if self._ready and self._ready[0] == settings else {}
         self._ready = None
+        if len(self.frames) > 1:
+            return self._following(settings, stage)
 
         def work(i: int) -> Tile:
             return ready.pop(i) if i in ready else self.coder.encode(self._read(i), settings)
+
+        return self._map(work, range(self.count), stage)
+
+    def _following(self, settings: Settings, stage: str) -> Iterator[Tile]:
+        """The tiles of a series, each given what the frame before decodes to at its place."""
+        step = len(self.per_frame)
+        decoded: dict[int, Future[np.ndarray]] = {i: Future() for i in range(self.count)}
+
+        def work(i: int) -> Tile:
+            # tiles are begun in order, so that what this one waits for is done or being done
+            try:
+                before = decoded.pop(i - step).result() if i // step % GROUP else None
+                tile, values = self.coder.follow(self._read(i), before, settings)
+            except BaseException as error:
+                decoded[i].set_exception(error)
+                raise
+            if (i // step + 1) % GROUP and i + step < self.count:
+                decoded[i].set_result(values)
+            return tile
 
         return self._map(work, range(self.count), stage)
 

@@ -44,12 +44,13 @@ def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
 
 def tile(
     coder: TileDecoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Frame, level: int,
-    whole: bool,
+    whole: bool, before: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """The preview of a tile: shape ``ceil(n / 2**level)``, in the dtype of the volume.
 
     A voxel that covers a NaN is NaN (likewise an infinity, unless it covers both signs: NaN); one
-    that covers nothing but background is background. A ``whole`` tile is decoded and then reduced.
+    that covers nothing but background is background. A ``whole`` tile is decoded and then reduced;
+    ``before``: see :meth:`.TileDecoder.decode`.
     """
     m = s.mapping
     out_shape = tuple(coarse(n, level) for n in shape)
@@ -57,7 +58,7 @@ def tile(
     classes = support.decode_specials(specials, shape) if specials else None
     masked = support.decode_mask(mask, shape) if mask else None
     if whole:
-        full = coder.decode(coding, streams, shape, s)
+        full = coder.decode(coding, streams, shape, s, before)
         finite = np.isfinite(full) if m.dtype.kind == "f" else np.ones(shape, bool)
         if not finite.all():
             classes = np.where(np.isnan(full), 1, np.where(full > 0, 2, 3)) * ~finite

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import zstandard
 
-from . import correction, support, voxels
+from . import correction, motion, support, voxels
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
@@ -19,6 +19,7 @@ from .tiledecoder import (
     CLASSIC,
     CONSTANT,
     FILLED,
+    FOLLOWS,
     LATTICE_CLASSIC,
     LATTICE_LEARNED,
     LEARNED,
@@ -34,8 +35,9 @@ from .tiledecoder import (
     TileDecoder,
     base_integers,
     beside,
+    prefix,
 )
-from .values import to_ordered
+from .values import LARGEST, to_ordered
 from .voxels import Look
 
 _ZSTD_LEVEL = 3
@@ -102,6 +104,12 @@ class TileCoder:
 
     def encode(self, values: np.ndarray, s: Settings) -> Tile:
         """Code ``values`` (native dtype, (Z, Y, X), C order); decoded and checked on the way."""
+        return self.follow(values, None, s)[0]
+
+    def follow(
+        self, values: np.ndarray, before: np.ndarray | None, s: Settings
+    ) -> tuple[Tile, np.ndarray]:
+        """The same, and what it decodes to; it may follow ``before``, which is decoded already."""
         specials = mask = b""
         whole = 0
         bits = s.mapping.domain == "bits"
@@ -113,28 +121,33 @@ class TileCoder:
         if look.any_masked:
             mask = support.encode_mask(look.masked)
         front = (specials, mask)
-        candidates = list(self._candidates(values, look, s))
+        candidates = list(self._candidates(values, before, look, s))
         for coding, flags, body in sorted(candidates, key=lambda c: sum(map(len, c[2]))):
-            tile = self._checked(values, coding, flags | whole, (*front, *body), s)
-            if tile is not None:
-                return tile
+            base = before if flags & FOLLOWS else None
+            found = self._checked(values, base, coding, flags | whole, (*front, *body), s)
+            if found is not None:
+                return found
         raise VolcodecError("a tile could not be coded within its bound: please report this")
 
     def _checked(
-        self, values: np.ndarray, coding: int, flags: int, streams: tuple[bytes, ...], s: Settings
-    ) -> Tile | None:
+        self, values: np.ndarray, before: np.ndarray | None, coding: int, flags: int,
+        streams: tuple[bytes, ...], s: Settings,
+    ) -> tuple[Tile, np.ndarray] | None:  # fmt: skip
         """Decode what was written and measure it; None where the promise does not hold."""
         shape: tuple[int, int, int] = values.shape  # type: ignore[assignment]
-        decoded = self.decoder.decode(coding, streams, shape, s)
+        decoded = self.decoder.decode(coding, streams, shape, s, before)
         if s.mapping.domain == "bits":
             same = decoded.tobytes() == values.tobytes()
-            return Tile(coding, flags, streams, 0.0, 0.0, values.size) if same else None
+            tile = Tile(coding, flags, streams, 0.0, 0.0, values.size)
+            return (tile, decoded) if same else None
         found = voxels.measure(values, decoded, s.scale, s.background if s.exact else None)
         if found is None or found[0] > s.bound:
             return None
-        return Tile(coding, flags, streams, *found)
+        return Tile(coding, flags, streams, *found), decoded
 
-    def _candidates(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Candidate]:
+    def _candidates(
+        self, values: np.ndarray, before: np.ndarray | None, look: Look, s: Settings
+    ) -> Iterator[Candidate]:
         """Ways to code the tile: the coding, its flags, the streams from scale 0 on."""
         nothing = (b"",) * (s.scales + 1)
         bits = s.mapping.domain == "bits"
@@ -157,6 +170,10 @@ class TileCoder:
             if made is not None:
                 smallest = min(smallest, sum(map(len, made[1])))
                 yield made[0], flags, made[1]
+            if before is not None and bank != "unet":
+                made = self._coded(bank, usable, look.hidden, free, s, before)
+                if made is not None:
+                    yield made[0], flags | FOLLOWS | WHOLE, made[1]
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         yield RAW, 0, (self._raw(shown), *nothing[1:])
@@ -205,9 +222,13 @@ class TileCoder:
                 yield bank, _filled(values, look.special), look.hidden, FILLED
 
     def _coded(
-        self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings
-    ) -> tuple[int, tuple[bytes, ...]] | None:
-        """The coding and the streams by one bank; None where the integers would overflow."""
+        self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings,
+        before: np.ndarray | None = None,
+    ) -> tuple[int, tuple[bytes, ...]] | None:  # fmt: skip
+        """The coding and the streams by one bank; None where the integers would overflow.
+
+        Given ``before``, what it lets expect is subtracted first; None where that is nothing.
+        """
         m = s.mapping
         if bank == "unet":
             return self._on_base(values, hidden, s)
@@ -219,9 +240,19 @@ class TileCoder:
             integers = m.to_integers(values, unit)
         if integers is None:
             return None
-        made: Encoded = self.coders[bank].encode(integers, s.levels, s.lam, step, free, s.scales)
-        fix = b"" if m.domain == "bits" else _fix(values, made.decoded, unit, hidden, s)
-        return _CODINGS[bank][made.classical], (*made.streams, fix)
+        head = b""
+        base: np.ndarray | int = 0
+        if before is not None:
+            shift, weight = motion.match(*(np.nan_to_num(v) for v in (values, before)))
+            found = motion.base(before, shift, weight, m, unit) if weight else None
+            if found is None or np.abs(integers.astype(np.int64) - found).max() > LARGEST:
+                return None
+            head, base = prefix(shift, weight), found
+        made: Encoded = self.coders[bank].encode(
+            integers - base, s.levels, s.lam, step, free, s.scales
+        )
+        fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
+        return _CODINGS[bank][made.classical], (head + made.streams[0], *made.streams[1:], fix)
 
     def _on_base(
         self, values: np.ndarray, hidden: np.ndarray, s: Settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import zstandard
 
-from . import correction, support
+from . import correction, motion, support
 from .errors import FormatError
 from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
@@ -19,7 +19,10 @@ from .values import LARGEST, Mapping, from_ordered
     TRELLIS_CLASSIC,
 ) = range(12)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
-WHOLE = 2  # flag: NaN or infinities among the bits, so that previews decode the whole tile
+WHOLE = 2  # flag: previews decode the whole tile
+FOLLOWS = 4  # flag: what is coded is the difference to the frame before
+GROUP = 8  # every frame whose number is a multiple of this stands alone
+_PREFIX = 4  # bytes in front of scale 0 of a tile that follows: weight, shift along z, y, x
 CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC, TRELLIS_CLASSIC)
 Shape = tuple[int, int, int]
 
@@ -54,8 +57,14 @@ class TileDecoder:
                     bank, model.gains, lossless=name == "lattice", predicted=name == "predicted"
                 )
 
-    def decode(self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame) -> np.ndarray:
-        """The values of a tile; FormatError where its streams are not valid."""
+    def decode(
+        self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame,
+        before: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """The values of a tile; FormatError where its streams are not valid.
+
+        ``before``: those of the same tile in the frame before, where the tile follows it.
+        """
         m = f.mapping
         specials, mask, *scales, fix = streams
         if specials and m.dtype.kind != "f":
@@ -63,12 +72,14 @@ class TileDecoder:
         classes = support.decode_specials(specials, shape) if specials else None
         masked = support.decode_mask(mask, shape) if mask else None
         outliers = correction.decode(fix, shape)
+        if before is not None and coding in (CONSTANT, RAW):
+            raise FormatError("a tile that is not coded by a bank claims to follow another")
         if coding == CONSTANT:
             out = _constant_tile(scales, shape, m)
         elif coding == RAW:
             out = _raw_tile(scales, shape, m)
         else:
-            integers, unit = self.integers(coding, scales, shape, f, 0)
+            integers, unit = self.integers(coding, scales, shape, f, 0, before)
             if m.domain == "bits":
                 out = from_ordered(integers, m.dtype)
             else:
@@ -86,8 +97,9 @@ class TileDecoder:
         return out
 
     def integers(
-        self, coding: int, scales: list[bytes], shape: Shape, f: Frame, stop: int
-    ) -> tuple[np.ndarray, float]:
+        self, coding: int, scales: list[bytes], shape: Shape, f: Frame, stop: int,
+        before: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, float]:  # fmt: skip
         """The low band after ``stop`` levels and the unit of its integers."""
         m = f.mapping
         name = bank_of(coding)
@@ -96,6 +108,10 @@ class TileDecoder:
             if stop:
                 raise FormatError("a tile on an autoencoder's base has no preview of its own")
             base, scales = self._base(scales, shape, f)
+        if before is not None:
+            if stop or base is not None:
+                raise FormatError("a tile that follows another has no base or preview of its own")
+            base, scales = _following(scales, before, m, m.units(name)[0])
         if name not in self.coders:
             raise FormatError("a tile is coded with a model, but the file names none")
         unit, step = m.units(name)
@@ -119,6 +135,27 @@ class TileDecoder:
             raise FormatError("latents are longer than the scale that holds them")
         base = self.unet.decode(first[4 : 4 + size], shape)
         return base_integers(base, f), [first[4 + size :], *scales[1:]]
+
+
+def prefix(shift: motion.Shift, weight: int) -> bytes:
+    """What stands in front of scale 0 of a tile that follows another."""
+    return bytes([weight, *(d & 255 for d in shift)])
+
+
+def _following(
+    scales: list[bytes], before: np.ndarray, m: Mapping, unit: float
+) -> tuple[np.ndarray, list[bytes]]:
+    """What the frame before lets expect of a tile, and the streams without what says how."""
+    head = np.frombuffer(scales[0][:_PREFIX], np.int8)
+    if len(head) < _PREFIX or not 0 < head[0] <= motion.WEIGHTS:
+        raise FormatError("a tile that follows another does not say how")
+    if unit <= 0 and m.domain != "bits":
+        raise FormatError("a tile is coded in a way for which the header gives no step")
+    shift = int(head[1]), int(head[2]), int(head[3])
+    found = motion.base(before, shift, int(head[0]), m, unit)
+    if found is None:
+        raise FormatError("a tile follows values that leave the range of its integers")
+    return found, [scales[0][_PREFIX:], *scales[1:]]
 
 
 def base_integers(base: np.ndarray, f: Frame) -> np.ndarray:
