@@ -42,10 +42,13 @@ def moved(values: np.ndarray, shift: Shift) -> np.ndarray:
 def match(values: np.ndarray, before: np.ndarray) -> tuple[Shift, int]:
     """Shift and weight by which ``before`` resembles ``values`` most; weight 0 where it does not.
 
-    Both are finite, of one shape (Z, Y, X). The weight is that of the differences between
-    neighbours, which are what costs bits.
+    Both are of one shape (Z, Y, X); NaN and infinities count as 0. The weight is that of the
+    differences between neighbours, which are what costs bits.
     """
-    a, b = (np.ascontiguousarray(v, dtype=np.float64) for v in (values, before))
+    a, b = (
+        np.nan_to_num(v.astype(np.float64, order="C"), nan=0.0, posinf=0.0, neginf=0.0)
+        for v in (values, before)
+    )
     span = range(-REACH, REACH + 1)
     shifts = np.array(sorted(product(span, span, span), key=lambda d: sum(map(abs, d))))
     found = np.zeros(len(shifts))

@@ -243,7 +243,7 @@ class TileCoder:
         head = b""
         base: np.ndarray | int = 0
         if before is not None:
-            shift, weight = motion.match(*(np.nan_to_num(v) for v in (values, before)))
+            shift, weight = motion.match(values, before)
             found = motion.base(before, shift, weight, m, unit) if weight else None
             if found is None or np.abs(integers.astype(np.int64) - found).max() > LARGEST:
                 return None
