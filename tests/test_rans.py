@@ -38,6 +38,7 @@ def random_tables(seed: int, count: int = 7) -> Tables:
 
 
 Signs = tuple[np.ndarray, np.ndarray, np.ndarray]
+NO_ROOM = np.zeros(0, np.int32), np.zeros(0, np.int32)
 
 
 def encode(
@@ -47,7 +48,9 @@ def encode(
     """Words and states."""
     words = np.full(5 * symbols.size + 8, 0xDEAD, np.uint16)
     states = np.zeros(rans.MAX_LANES, np.int64)
-    first = rans.encode_runs(symbols, keys, ends, lanes, t.freq, t.start, *signs, words, states)
+    first = rans.encode_runs(
+        symbols, keys, ends, lanes, t.freq, t.start, *signs, False, words, states
+    )
     assert 0 <= first <= words.size
     assert (states[:lanes] >= rans.LOW).all()
     assert (states[:lanes] < 1 << 32).all()
@@ -64,7 +67,7 @@ def decode(
     for end in ends:
         position = rans.decode_run(
             words, position, states, lanes, keys[begin:end], t.freq, t.start, t.slots,
-            signs[0][begin:end], signs[1][begin:end], signs[2], out[begin:end],
+            signs[0][begin:end], signs[1][begin:end], signs[2], *NO_ROOM, out[begin:end],
         )  # fmt: skip
         begin = int(end)
     return out, position

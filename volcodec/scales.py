@@ -32,6 +32,7 @@ CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 _NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
 _EMPTY = np.empty((0, 0, 0), np.int32)
 _NO_TURNS = np.empty(0, np.uint8)
+_NO_LIMITS = np.zeros(2, np.int64)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
 Shape = tuple[int, int, int]
@@ -144,6 +145,9 @@ class ScaleCoder:
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
+        limits: np.ndarray | None = None
+        if self.predicted and tile.size:
+            limits = np.array([tile.min(), tile.max()], np.int64)
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level)
             out = LevelRuns()
@@ -170,26 +174,31 @@ class ScaleCoder:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
                         expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
-                bands.encode_band(
+                predicted = layers.predicted if limits is not None else _EMPTY
+                known = np.empty(predicted.size, np.uint8)
+                possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
                     state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
                     level_kind(level), CLASSES, contexts.LOG, *self._network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
+                    predicted, _NO_LIMITS if limits is None else limits, known,
                 )  # fmt: skip
+                if predicted.size and not possible:
+                    limits = None
                 if self._has_offsets and band:
                     centroids(coefs, q, expected, self._halved, s, sums)
                 state.close_band(band, size)
                 layers.put(band, q, expected, s)
                 ends = bands.class_ends(size, CLASSES)
-                out.add(symbols, rests, learned, classic, ends, turns)
+                out.add(symbols, rests, learned, classic, ends, turns, known)
             if self._has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
             layers.close(_signed(out.back), out.share)
             found[level] = out
             parent = state
-        streams, classical = self._write(found, levels, min(scales, scale_count(levels)))
+        streams, classical = self._write(found, levels, min(scales, scale_count(levels)), limits)
         return Encoded(streams, classical, tile if self.lossless else layers.low)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
@@ -214,7 +223,7 @@ class ScaleCoder:
         return out
 
     def _write(
-        self, found: dict[int, LevelRuns], levels: int, scales: int
+        self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None
     ) -> tuple[list[bytes], bool]:
         """The smaller of the learned and the classical streams."""
         plain = classic_tables()
@@ -222,7 +231,7 @@ class ScaleCoder:
         for scale in range(scales):
             members = [found[level] for level in levels_of(scale, scales, levels)]
             signs, lossy = self.bank.signs, self._has_offsets
-            learned.append(Plan(members, self.bank.tables, signs, False, lossy))
+            learned.append(Plan(members, self.bank.tables, signs, False, lossy, limits))
             classic.append(Plan(members, plain, signs, True, lossy))
         classical = sum(p.bytes for p in classic) < sum(p.bytes for p in learned)
         return [p.write() for p in (classic if classical else learned)], classical
@@ -252,7 +261,7 @@ class ScaleCoder:
                 break
             reader = StreamReader(
                 streams[scale], len(wanted), len(tables) if classical else self.bank.choices,
-                self.bank.codebook, classical, self._has_offsets,
+                self.bank.codebook, classical, self._has_offsets, self.predicted,
             )  # fmt: skip
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
@@ -268,6 +277,7 @@ class ScaleCoder:
                     if band in reader.weights[i]:
                         weights = unpack(reader.weights[i][band])
                         expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
+                    predicted = layers.predicted if reader.limits is not None else _EMPTY
                     if reader.words is not None:
                         reader.position = bands.decode_band(
                             reader.words, reader.position, reader.states, reader.lanes,
@@ -275,7 +285,8 @@ class ScaleCoder:
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.faces, parent.mag, parent.faces, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
-                            *self._network(), self.bank.signs.freq, weights, self._halved, q,
+                            *self._network(), self.bank.signs.freq, weights, self._halved,
+                            predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,
                         )  # fmt: skip
                         state.close_band(band, size)

@@ -42,6 +42,44 @@ def _rests(expected: np.ndarray, out: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _rooms(
+    predicted: np.ndarray, limits: np.ndarray, step: int, expected: np.ndarray,
+    oz: int, oy: int, ox: int, down: np.ndarray, up: np.ndarray,
+) -> None:  # fmt: skip
+    """Largest magnitudes of the symbols of a class below and above zero, int32.
+
+    Values lie within ``limits`` (least, most), ``predicted`` and the whole part of what is expected
+    are taken off them, and symbols are off by no more than half of ``step``.
+    """
+    half = (step - 1) // 2
+    i = 0
+    for z in range(oz, predicted.shape[0], 2):
+        for y in range(oy, predicted.shape[1], 2):
+            for x in range(ox, predicted.shape[2], 2):
+                whole = whole_of(np.int64(expected[i]))
+                p = np.int64(predicted[z, y, x])
+                below = (p - limits[0] + half) // step + whole
+                above = (limits[1] - p + half) // step - whole
+                down[i] = min(max(below, -1), 2147483647)
+                up[i] = min(max(above, -1), 2147483647)
+                i += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _known(symbols: np.ndarray, down: np.ndarray, up: np.ndarray, known: np.ndarray) -> bool:
+    """Where signs follow from what is possible; False where a symbol is not possible at all."""
+    for i in range(symbols.size):
+        s = np.int64(symbols[i])
+        known[i] = 0
+        if s != 0:
+            m = -s if s < 0 else s
+            if m > (down[i] if s < 0 else up[i]):
+                return False
+            known[i] = m > (up[i] if s < 0 else down[i])
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
 def encode_band(
     coefs: np.ndarray,
     step: int,
@@ -74,7 +112,10 @@ def encode_band(
     learned: np.ndarray,
     classic: np.ndarray,
     quantisers: np.ndarray,
-) -> None:
+    predicted: np.ndarray,
+    limits: np.ndarray,
+    known: np.ndarray,
+) -> bool:
     """Decide the symbols of a band, lossless where ``lam`` is negative.
 
     By a trellis where ``quantisers`` is not empty: it takes the quantiser of each symbol (uint8),
@@ -84,6 +125,10 @@ def encode_band(
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
     (int32), ``rests`` (int8), ``learned`` table indices and ``classic`` contexts (uint8); ``mag``
     is updated.
+
+    Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
+    symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
+    outside of these.
     """
     kept = np.zeros((coefs.shape[0] + 2, coefs.shape[1] + 2, coefs.shape[2] + 2), np.int32)
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
@@ -94,6 +139,9 @@ def encode_band(
     halved = 1 if quantisers.size > 0 else 0
     tables = cost.shape[0] >> halved
     halves = np.empty(size if halved else 0, np.int32)
+    down = np.empty(size if predicted.size > 0 else 0, np.int32)
+    up = np.empty(down.size, np.int32)
+    possible = predicted.size > 0
     first = 0
     shape = (coefs.shape[0], coefs.shape[1], coefs.shape[2])
     for c in range(8):
@@ -143,9 +191,13 @@ def encode_band(
             decide(part, step, e, t, cost, sign_cost, lam, s)
             scatter(s, e, 0, mag[band], kept, q, off[0], off[1], off[2])
         _rests(e, rests[first : first + n])
+        if possible:
+            _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
+            possible = _known(s, down, up, known[first : first + n])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
         first += n
+    return possible
 
 
 @numba.njit(cache=True, nogil=True)
@@ -181,6 +233,9 @@ def decode_band(
     signs: np.ndarray,
     weights: np.ndarray,
     halved: int,
+    predicted: np.ndarray,
+    limits: np.ndarray,
+    step: int,
     q: np.ndarray,
     expected: np.ndarray,
 ) -> int:
@@ -190,7 +245,8 @@ def decode_band(
 
     ``mapping`` (uint8) turns a network's index or a classical context into a table; symbols whose
     table is below ``skip`` are zero and were not coded. ``halved`` is 1 where symbols were decided
-    by a trellis; ``q`` is then in halves of a step.
+    by a trellis; ``q`` is then in halves of a step. Signs follow from ``limits`` where the band was
+    ``predicted`` (else empty).
     """
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
@@ -201,6 +257,10 @@ def decode_band(
     coded_table = np.empty(size, np.uint8)
     values = np.empty(size, np.int32)
     symbols = np.empty(size, np.int32)
+    limited = predicted.size > 0
+    down = np.empty(size if limited else 0, np.int32)
+    up = np.empty(down.size, np.int32)
+    coded_down, coded_up = np.empty(down.size, np.int32), np.empty(down.size, np.int32)
     signed = use_network and weights.any()
     rests = np.empty(size, np.int8)
     coded_rests = np.empty(size if signed else 0, np.int8)
@@ -271,9 +331,14 @@ def decode_band(
             for i in range(m):
                 coded_rests[i] = rests[coded[i]]
                 coded_keys[i] = t[coded[i]]
+        if limited:
+            _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
+            for i in range(m):
+                coded_down[i] = down[coded[i]]
+                coded_up[i] = up[coded[i]]
         position = decode_run(
             words, position, states, lanes, coded_table[:m], freq, start, slots,
-            coded_rests[:m], coded_keys[:m], signs, values[:m],
+            coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], values[:m],
         )  # fmt: skip
         for i in range(m):
             symbols[coded[i]] = values[i]

@@ -15,6 +15,7 @@ import numpy as np
 from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
 
 MAX_LANES = 32
+KNOWN = 127  # rest of a symbol whose sign follows from what is possible
 LOW = 1 << 16  # states stay in [2**16, 2**32)
 _MASK = (1 << PROB_BITS) - 1
 # rests, keys and signs where every sign is a raw bit
@@ -45,22 +46,25 @@ def _refill(x: int, words: np.ndarray, position: int) -> tuple[int, int]:
 @numba.njit(cache=True, nogil=True)
 def push_detail(
     x: int, s: int, rest: int, t: int, key: int, freq: np.ndarray, signs: np.ndarray,
-    words: np.ndarray, w: int,
+    limited: bool, words: np.ndarray, w: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Push what follows the token of symbol ``s``: raw bits, sign, what an escape stands for.
 
     ``rest``: the side that the sign is expected on, and how much; its probability is
-    ``signs[magnitude > 1, key, |rest|]``, and a raw bit where the rest is zero.
+    ``signs[magnitude > 1, key, |rest|]``, and a raw bit where the rest is zero. In a ``limited``
+    run that bit stands alone, and there is none where the rest is KNOWN.
     """
     m = -s if s < 0 else s
     token = token_of(m)
     if s != 0:
         n = extra_bits(token)
         raw = m - token_base(token)
-        if rest == 0:
+        if rest == 0 and not limited:
             n += 1
             raw = (raw << 1) | (1 if s < 0 else 0)
-        else:
+        elif rest == 0:
+            x, w = _put_bits(x, 1 if s < 0 else 0, 1, words, w)
+        elif rest != KNOWN:
             p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
             agrees = (rest > 0) == (s > 0)
             f = p if agrees else (1 << PROB_BITS) - p
@@ -112,15 +116,20 @@ def pull_token(
 
 @numba.njit(cache=True, nogil=True)
 def pull_detail(
-    x: int, token: int, rest: int, key: int, signs: np.ndarray, words: np.ndarray, position: int
-) -> tuple[int, int, int]:
-    """The inverse of :func:`push_detail` after a ``token`` above 0: symbol, state, position."""
+    x: int, token: int, rest: int, key: int, signs: np.ndarray, limited: bool, down: int, up: int,
+    words: np.ndarray, position: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """The inverse of :func:`push_detail` after a ``token`` above 0: symbol, state, position.
+
+    In a ``limited`` run the sign is known where of the magnitudes that are possible below zero, up
+    to ``down``, and above, up to ``up``, just one has the symbol's.
+    """
     if token == ESCAPE:
         token = x & ((1 << ESCAPE_BITS) - 1)
         x, position = _refill(x >> ESCAPE_BITS, words, position)
         if token == 0:
             return np.int64(0), x, position
-    n = extra_bits(token) + (1 if rest == 0 else 0)
+    n = extra_bits(token) + (1 if rest == 0 and not limited else 0)
     raw = np.int64(0)
     if n > 0:
         low = min(n, 16)
@@ -130,11 +139,16 @@ def pull_detail(
             raw |= (x & ((1 << (n - 16)) - 1)) << 16
             x, position = _refill(x >> (n - 16), words, position)
     m = np.int64(token_base(token))
-    if rest == 0:
+    if rest == 0 and not limited:
         m += raw >> 1
-        negative = (raw & 1) != 0
+        return (-m if (raw & 1) != 0 else m), x, position
+    m += raw
+    if limited and (m <= down) != (m <= up):
+        return (-m if m <= down else m), x, position
+    if rest == 0:
+        negative = (x & 1) != 0
+        x, position = _refill(x >> 1, words, position)
     else:
-        m += raw
         p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
         slot = x & _MASK
         agrees = slot < p
@@ -158,6 +172,7 @@ def encode_runs(
     rests: np.ndarray,
     keys: np.ndarray,
     signs: np.ndarray,
+    limited: bool,
     words: np.ndarray,
     states: np.ndarray,
 ) -> int:
@@ -166,8 +181,8 @@ def encode_runs(
     ``ends`` are the ends of the runs. Words are written at the end of ``words`` (uint16, at least
     five per symbol); returns the position of the first. ``states`` (int64) takes the final states.
 
-    ``rests`` (int8), ``keys`` and ``signs``: see :func:`push_detail`; every sign is a raw bit
-    where ``rests`` is empty.
+    ``rests`` (int8), ``keys``, ``signs`` and ``limited``: see :func:`push_detail`; every sign is a
+    raw bit where ``rests`` is empty.
     """
     signed = rests.size > 0
     for lane in range(lanes):
@@ -188,7 +203,7 @@ def encode_runs(
                 rest = np.int64(rests[i]) if signed else 0
                 key = np.int64(keys[i]) if signed else 0
                 states[lane], w = push_detail(
-                    states[lane], s, rest, t, key, freq, signs, words, w
+                    states[lane], s, rest, t, key, freq, signs, limited, words, w
                 )  # fmt: skip
             for lane in range(count - 1, -1, -1):
                 i = base + lane
@@ -210,17 +225,21 @@ def decode_run(
     rests: np.ndarray,
     keys: np.ndarray,
     signs: np.ndarray,
+    down: np.ndarray,
+    up: np.ndarray,
     out: np.ndarray,
 ) -> int:
     """Decode ``tables.size`` symbols into ``out`` (int32); returns the next word position.
 
-    ``rests``, ``keys`` and ``signs`` as :func:`encode_runs` has them.
+    ``rests``, ``keys`` and ``signs`` as :func:`encode_runs` has them. A run is limited where
+    ``down`` and ``up`` (int32) are not empty, see :func:`pull_detail`.
 
     Words past the end read as zero, so no bytes can lead outside of ``words``; the caller checks
     that the position returned does not exceed ``words.size``.
     """
     size = tables.size
     signed = rests.size > 0
+    limited = down.size > 0
     tokens = np.empty(MAX_LANES, np.int64)
     for base in range(0, size, lanes):
         count = min(lanes, size - base)
@@ -236,7 +255,8 @@ def decode_run(
             rest = np.int64(rests[i]) if signed else 0
             key = np.int64(keys[i]) if signed else 0
             s, states[lane], position = pull_detail(
-                states[lane], tokens[lane], rest, key, signs, words, position
-            )
+                states[lane], tokens[lane], rest, key, signs, limited, down[i] if limited else 0,
+                up[i] if limited else 0, words, position,
+            )  # fmt: skip
             out[i] = np.int32(s)
     return position

@@ -21,6 +21,8 @@ _LANES_LOG2 = 0x07
 _MAPPED = 0x08
 _OFFSETS = 0x10
 _EXPECTS = 0x20
+_LIMITED = 0x40
+_LIMITS = 8  # bytes of the least and the largest value
 NO_OFFSET = 128
 BANDS = 7  # that may have weights: all but the low band
 Weights = tuple[int, np.ndarray]  # code and 28 weights of a band
@@ -33,7 +35,7 @@ class LevelRuns:
     ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs;
     ``rests`` those of the expectations. ``weights``: of the bands 1 to 7 that expect something;
     ``share``: byte of what a zero decodes to, see :mod:`..transform.layers`. ``quantisers``: of the
-    symbols, where a trellis decided them.
+    symbols, where a trellis decided them; ``known``: which signs the limits of the values tell.
     """
 
     symbols: list[np.ndarray] = field(default_factory=list)
@@ -42,15 +44,17 @@ class LevelRuns:
     ends: list[np.ndarray] = field(default_factory=list)
     rests: list[np.ndarray] = field(default_factory=list)
     quantisers: list[np.ndarray] = field(default_factory=list)
+    known: list[np.ndarray] = field(default_factory=list)
     back: tuple[int, int] = (128, 128)
     weights: dict[int, Weights] = field(default_factory=dict)
     share: int = 0
 
     def add(
         self, symbols: np.ndarray, rests: np.ndarray, learned: np.ndarray, classic: np.ndarray,
-        ends: np.ndarray, quantisers: np.ndarray,
+        ends: np.ndarray, quantisers: np.ndarray, known: np.ndarray,
     ) -> None:  # fmt: skip
         """Append a band."""
+        self.known.append(known)
         self.quantisers.append(quantisers)
         self.symbols.append(symbols)
         self.rests.append(rests)
@@ -113,8 +117,11 @@ class Plan:
     """How a scale would be written by one path, and how many bytes that would take."""
 
     def __init__(
-        self, levels: list[LevelRuns], tables: Tables, signs: Signs, classical: bool, lossy: bool
-    ) -> None:
+        self, levels: list[LevelRuns], tables: Tables, signs: Signs, classical: bool, lossy: bool,
+        limits: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        told = sum(int(known.sum()) for m in levels for known in m.known)
+        self.limited = limits is not None and not classical and told > 8 * _LIMITS
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
         self.dependent = any(turns.size for m in levels for turns in m.quantisers)
         # where the second quantiser's tables begin; the classical ones serve both
@@ -126,13 +133,16 @@ class Plan:
         backs = b"".join(bytes(m.back) for m in levels)
         self.offsets = lossy and any(b != NO_OFFSET for b in backs)
         self.head = backs if self.offsets else b""
+        if self.limited:
+            assert limits is not None
+            self.head += limits.astype("<i4").tobytes()
         self.expects = any(m.weights for m in levels)
         if self.expects:
             self.head += b"".join(_expectations(m, lossy) for m in levels)
         self.maps = []
+        units = -(told << COST_BITS) if self.limited else 0
         skip = count = self.second or len(tables)
         contexts = CONTEXTS if classical else count
-        units = 0
         any_exception = False
         for m in levels:
             keys = m.classic if classical else m.learned
@@ -182,6 +192,7 @@ class Plan:
         words = self._dependent(lanes, states) if self.dependent else self._plain(lanes, states)
         flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
         flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
+        flags |= _LIMITED if self.limited else 0
         head = bytes([flags, self.skip]) + self.head
         return head + states[:lanes].astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
@@ -227,7 +238,11 @@ class Plan:
         n = r = 0
         for m, mapping in zip(self.levels, self.maps, strict=True):
             keys = m.classic if self.classical else m.learned
-            for s, k, rests, e in zip(m.symbols, keys, m.rests, m.ends, strict=True):
+            for s, k, rests, e, known in zip(
+                m.symbols, keys, m.rests, m.ends, m.known, strict=True
+            ):
+                if self.limited and known.size:
+                    rests = np.where(known, np.int8(rans.KNOWN), rests)
                 n = _compact(
                     s, k, rests, e, mapping, self.skip, symbols, tables, indices, sides,
                     ends[r : r + e.size], n,
@@ -236,10 +251,19 @@ class Plan:
         words = np.empty(5 * n + 8, np.uint16)
         t = self.tables
         signs = rans.RAW_SIGNS
-        if self.expects and not self.classical:
+        if (self.expects or self.limited) and not self.classical:
             signs = (sides[:n], indices[:n], self.signs.freq)
         first = rans.encode_runs(
-            symbols[:n], tables[:n], ends, lanes, t.freq, t.start, *signs, words, states
+            symbols[:n],
+            tables[:n],
+            ends,
+            lanes,
+            t.freq,
+            t.start,
+            *signs,
+            self.limited,
+            words,
+            states,
         )
         return words[first:]
 
@@ -263,10 +287,11 @@ class StreamReader:
 
     def __init__(
         self, data: bytes, levels: int, tables: int, codebook: np.ndarray, classical: bool,
-        lossy: bool,
+        lossy: bool, predicted: bool = False,
     ) -> None:  # fmt: skip
         self.words: np.ndarray | None = None
         self.back = [(128, 128)] * levels
+        self.limits: np.ndarray | None = None
         self.share = [0] * levels
         self.weights: list[dict[int, np.ndarray]] = [{} for _ in range(levels)]
         self.mapping: list[np.ndarray] = []
@@ -277,12 +302,15 @@ class StreamReader:
             flags, self.skip = data[0], data[1]
             at = 2
             allowed = _LANES_LOG2 | (0 if classical else _MAPPED) | (_OFFSETS if lossy else 0)
-            allowed |= _EXPECTS
+            allowed |= _EXPECTS | (_LIMITED if predicted and not classical else 0)
             if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
             if flags & _OFFSETS:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
                 at += 2 * levels
+            if flags & _LIMITED:
+                self.limits = np.frombuffer(data, "<i4", 2, at).astype(np.int64)
+                at += _LIMITS
             if flags & _EXPECTS:
                 for i in range(levels):
                     at = self._expectations(data, at, i, codebook, lossy)

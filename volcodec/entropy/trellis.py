@@ -70,7 +70,7 @@ def encode_runs(
                 key = np.int64(keys[i]) if signed else 0
                 lane = j % lanes
                 states[lane], w = rans.push_detail(
-                    states[lane], s, rest, t, key, freq, signs, words, w
+                    states[lane], s, rest, t, key, freq, signs, False, words, w
                 )
             for j in range(last - 1, first - 1, -1):
                 i = begin + j
@@ -116,7 +116,7 @@ def decode_run(
                 rest = np.int64(rests[i]) if signed else 0
                 key = np.int64(keys[i]) + second * quantiser if signed else 0
                 s, states[lane], position = rans.pull_detail(
-                    states[lane], tokens[c], rest, key, signs, words, position
+                    states[lane], tokens[c], rest, key, signs, False, 0, 0, words, position
                 )
             out[i] = np.int32(halves_of(s, quantiser))
             turns[c] = NEXT[turns[c], s & 1]

@@ -28,9 +28,13 @@ Shape = tuple[int, int, int]
 
 
 class Layers(Protocol):
-    """One pass over a tile, coarsest level first."""
+    """One pass over a tile, coarsest level first.
+
+    ``predicted``: what the band asked for last was predicted as (int32), in the closed loop.
+    """
 
     low: np.ndarray
+    predicted: np.ndarray
 
     def open(self, level: int) -> None: ...
     def hints(self, band: int, step: int) -> np.ndarray: ...
@@ -256,6 +260,7 @@ class Lifted:
         self._level = levels
         self._bands: list[tuple[int, np.ndarray, np.ndarray, int]] = []
         self.low = np.zeros(self._shapes[levels], np.int32)
+        self.predicted = np.empty((0, 0, 0), np.int32)
 
     def open(self, level: int) -> None:
         """Begin a level (0: the volume has none, only a low band)."""
@@ -322,7 +327,7 @@ class Predicted:
         self._stride = 1
         self._level = levels
         self._levels = levels
-        self._predicted: np.ndarray | None = None
+        self.predicted = np.empty((0, 0, 0), np.int32)
         self.low = np.zeros(self._shapes[levels], np.int32)
         self._whole = self.low
 
@@ -336,20 +341,20 @@ class Predicted:
     def hints(self, band: int, step: int) -> np.ndarray:
         """uint16 (HINTS, *band shape); predicts the band on the way."""
         if band == 0:
-            self._predicted = np.zeros(self.low.shape, np.int32)
+            self.predicted = np.zeros(self.low.shape, np.int32)
             return np.zeros((HINTS, *self.low.shape), np.uint16)
         shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
         out = np.empty((HINTS, *shape), np.uint16)
-        self._predicted = np.empty(shape, np.int32)
-        _predict(self._whole, band, step, self._predicted, out)
+        self.predicted = np.empty(shape, np.int32)
+        _predict(self._whole, band, step, self.predicted, out)
         return out
 
     def coefs(self, band: int) -> np.ndarray:
         """What the prediction of the band leaves over (int32)."""
-        assert self._tile is not None and self._predicted is not None
+        assert self._tile is not None
         stride = 1 << (self._levels if band == 0 else self._level - 1)
         level = self._tile[::stride, ::stride, ::stride]
-        out = _subtract(level if band == 0 else band_view(level, band), self._predicted)
+        out = _subtract(level if band == 0 else band_view(level, band), self.predicted)
         if self._hidden is not None:
             hidden = self._hidden[::stride, ::stride, ::stride]
             out[hidden if band == 0 else band_view(hidden, band)] = 0
@@ -357,13 +362,12 @@ class Predicted:
 
     def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
         """Take the quantised residuals of a band."""
-        assert self._predicted is not None
         if band == 0:
-            _rebuild(self._predicted, q, step, self.low)
+            _rebuild(self.predicted, q, step, self.low)
             if self._level:
                 self._whole[::2, ::2, ::2] = self.low
         else:
-            _rebuild(self._predicted, q, step, band_view(self._whole, band))
+            _rebuild(self.predicted, q, step, band_view(self._whole, band))
 
     def close(self, back: tuple[int, int], share: int) -> None:
         """The level is complete."""
