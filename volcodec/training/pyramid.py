@@ -40,6 +40,7 @@ _REFIT_SAMPLES = 400_000  # that tables are refitted to for a validation
 _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
 _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _LIFTING_CROPS = 24  # that lifting is learned from
+_REFITS, _REFITTING = 3, 0.1  # rounds before a trellis is trained first, share of its time of each
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
 
@@ -215,7 +216,8 @@ class PyramidArchitecture:
             lossy = of_state(finished["lossy"])
             given = Given(lossy.codebook, lossy.lifting)
             if decides is None:
-                decides = as_model(fit.double(lossy))
+                bank = self._doubled(lossy, given, data, room)
+                decides, start = as_model(bank), (bank, "the lossy bank")
                 net = fit.restore(decides)
         if net is None:
             low, high = files.RANGES[kind]
@@ -226,6 +228,26 @@ class PyramidArchitecture:
             stage, self.recipe, net, samples["train"], samples["held"], given, start,
             _place(stage, room),
         )  # fmt: skip
+
+    def _doubled(self, lossy: fit.Bank, given: Given, data: Collection, room: Room) -> fit.Bank:
+        """The lossy bank for two quantisers, its tables fitted to what a trellis decides by them."""
+        bank = fit.double(lossy)
+        crops = self.recipe.crops or (_CROPS_BY_STEPS if self.recipe.steps else _MOST_CROPS)
+        seconds = 0.0 if self.recipe.steps or self.recipe.crops else room.seconds * _REFITTING
+        for i in range(_REFITS):
+            model, seed = as_model(bank), self.recipe.seed + 611953 + i
+            samples = collect(
+                TRELLIS, data.training, crops, seconds, seed, model, self._synthetic, given
+            )
+            bank = fit.export(fit.restore(model), samples, given.codebook, given.lifting)
+        return bank
+
+    @property
+    def _synthetic(self) -> float:
+        """The share of random fields among the crops."""
+        if self.recipe.synthetic >= 0:
+            return self.recipe.synthetic
+        return 0.0 if self.start is not None else SYNTHETIC
 
     def _samples(
         self,
@@ -248,9 +270,7 @@ class PyramidArchitecture:
         crops = recipe.crops or (_CROPS_BY_STEPS if recipe.steps else _MOST_CROPS)
         held_crops = min(max(_HELD_CROPS, len(data.validation)), crops)
         seed = recipe.seed
-        synthetic = recipe.synthetic
-        if synthetic < 0:
-            synthetic = 0.0 if self.start is not None else SYNTHETIC
+        synthetic = self._synthetic
         if given is None:
             wavelet = self._lifting(kind, data, room)
             given = Given(
