@@ -230,7 +230,7 @@ class PyramidArchitecture:
         )  # fmt: skip
 
     def _doubled(self, lossy: fit.Bank, given: Given, data: Collection, room: Room) -> fit.Bank:
-        """The lossy bank for two quantisers, its tables fitted to what a trellis decides by them."""
+        """The lossy bank for two quantisers, its tables fitted to what a trellis decides by it."""
         bank = fit.double(lossy)
         crops = self.recipe.crops or (_CROPS_BY_STEPS if self.recipe.steps else _MOST_CROPS)
         seconds = 0.0 if self.recipe.steps or self.recipe.crops else room.seconds * _REFITTING
