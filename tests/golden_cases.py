@@ -91,6 +91,28 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "expected-lossless": (
         lambda: np.rint(300 * oversampled()).astype(np.int16), {"lossless": True},
     ),
+    "trellis": (lambda: blobs((20, 29, 23), "tr").astype(np.float32), {"psnr": 50.0, "tile": 16}),
+    "trellis-chains": (lambda: blobs((64, 66, 65), "chains").astype(np.float32), {"psnr": 40.0}),
+    "trellis-integers": (
+        lambda: np.rint(3000 * oversampled()).astype(np.int16), {"psnr": 55.0},
+    ),
+    "trellis-classic": (opposed, {"psnr": 30.0}),
+    "limits": (lambda: np.rint(9 * blobs((40, 41, 39), "few")).astype(np.uint8),
+               {"lossless": True}),
+    "limits-bound": (lambda: blobs((40, 41, 39), "thin").astype(np.float32) ** 3,
+                     {"rel_error": 5e-3}),
+    "series": (
+        lambda: [np.roll(blobs((20, 29, 23), "follow"), i, 1).astype(np.float32) for i in range(9)],
+        {"max_error": 5e-3, "tile": 16},
+    ),
+    "series-psnr": (
+        lambda: [smooth("still").astype(np.float32) * (1 + 0.01 * i) for i in range(2)],
+        {"psnr": 45.0},
+    ),
+    "series-lossless": (
+        lambda: [np.rint(99 * smooth("still") + i).astype(np.int16) for i in range(2)],
+        {"lossless": True},
+    ),
     "unet": (
         lambda: blobs((20, 29, 23), "tiles").astype(np.float32),
         {"psnr": 20.0, "embed_model": True},

@@ -12,6 +12,7 @@ from golden_cases import CASES, expected_of
 
 import volcodec
 from volcodec.container import CODINGS, DOMAINS, DTYPES, TARGETS, Reader
+from volcodec.tiledecoder import FOLLOWS
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(FOLDER.glob("*.vc"))
@@ -46,3 +47,13 @@ def test_every_feature_is_there() -> None:
     streams = {i for r in readers for e in r.index for i, n in enumerate(e.lengths) if n}
     assert {0, 1, 2, 3} <= streams
     assert any(e.lengths[-1] for r in readers for e in r.index)  # a correction
+    assert any(e.flags & FOLLOWS for r in readers for e in r.index)
+    first = [
+        stream[0]
+        for r in readers
+        for i, e in enumerate(r.index)
+        if CODINGS[e.coding] == "predicted-learned" and not e.flags & FOLLOWS
+        for stream in r.streams(i, 0, r.header.streams)[2:-1]
+        if stream
+    ]
+    assert any(flags & 0x40 for flags in first)  # limits
