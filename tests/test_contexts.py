@@ -170,7 +170,7 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
         count = contexts.features(
             state.mag, state.faces, parent.mag, parent.faces, hints, 5,
             np.array(order, np.int64), shape, offset, LOG, np.zeros((5, 7, 6), np.int32),
-            np.zeros(8, np.int32), out, where, np.zeros(60, np.int32),
+            np.zeros(8, np.int32), 0, out, where, np.zeros(60, np.int32),
         )  # fmt: skip
         rows = features_in_python(
             mags, above if with_parent else None, hints, 5, order, shape, offset

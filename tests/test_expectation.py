@@ -181,7 +181,7 @@ def test_features_tell_the_expectation() -> None:
         where, expected = np.zeros(72, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
             state.mag, state.faces, parent.mag, parent.faces, np.zeros((2, *shape), np.uint16), 3,
-            np.zeros(0, np.int64), shape, offset, contexts.LOG, kept, weights[c], out, where,
+            np.zeros(0, np.int64), shape, offset, contexts.LOG, kept, weights[c], 0, out, where,
             expected,
         )  # fmt: skip
         grid = [range(o, n, 2) for o, n in zip(offset, shape, strict=True)]

@@ -38,7 +38,6 @@ def random_tables(seed: int, count: int = 7) -> Tables:
 
 
 Signs = tuple[np.ndarray, np.ndarray, np.ndarray]
-NO_ROOM = np.zeros(0, np.int32), np.zeros(0, np.int32)
 
 
 def encode(
@@ -67,7 +66,7 @@ def decode(
     for end in ends:
         position = rans.decode_run(
             words, position, states, lanes, keys[begin:end], t.freq, t.start, t.slots,
-            signs[0][begin:end], signs[1][begin:end], signs[2], *NO_ROOM, out[begin:end],
+            signs[0][begin:end], signs[1][begin:end], signs[2], *rans.NO_ROOMS, out[begin:end],
         )  # fmt: skip
         begin = int(end)
     return out, position

@@ -104,7 +104,7 @@ class Autoencoder:
         ends = np.array([z.size, both.size], np.int64)
         first = rans.encode_runs(
             both, tables, ends, 1 << lanes, self.tables.freq, self.tables.start, *rans.RAW_SIGNS,
-            words, states,
+            False, words, states,
         )  # fmt: skip
         stream = bytes([rate, lanes]) + states[: 1 << lanes].astype("<u4").tobytes()
         stream += words[first:].astype("<u2").tobytes()
@@ -127,7 +127,7 @@ class Autoencoder:
         t = self.tables
         tables = self._z_tables(z_shape)
         z = np.empty(tables.size, np.int32)
-        raw = rans.RAW_SIGNS
+        raw = (*rans.RAW_SIGNS, *rans.NO_ROOMS)
         at = rans.decode_run(words, 0, states, lanes, tables, t.freq, t.start, t.slots, *raw, z)
         if (np.abs(z.astype(np.int64)) > SYMBOL).any():
             raise FormatError("latents are larger than any encoder makes them")

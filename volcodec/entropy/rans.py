@@ -18,6 +18,7 @@ MAX_LANES = 32
 KNOWN = 127  # rest of a symbol whose sign follows from what is possible
 LOW = 1 << 16  # states stay in [2**16, 2**32)
 _MASK = (1 << PROB_BITS) - 1
+NO_ROOMS = (np.empty(0, np.int32), np.empty(0, np.int32))  # down and up of a run without limits
 # rests, keys and signs where every sign is a raw bit
 RAW_SIGNS = (np.empty(0, np.int8), np.empty(0, np.uint8), np.zeros((2, 1, 1), np.uint16))
 
