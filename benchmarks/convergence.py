@@ -229,7 +229,9 @@ def run_all(
             if str(seed) in entry["seeds"]:
                 continue
             recipe = recipe_of(name, seed, minutes, options)
-            model = work / f"{name.replace(' ', '-')}-{seed}"
+            # a run of another length, or without a rate, is not to be taken for this one
+            kind = "rate" if recipe.rate else "plain"
+            model = work / f"{name.replace(' ', '-')}-{seed}-{recipe.steps}-{kind}"
             try:
                 train(data, model, recipe, force=True)
             except InputError as error:
