@@ -21,7 +21,7 @@ _LAZY = {
     "decompress": "files",
     "verify": "verification",
 }
-_SUBMODULES = ("models",)
+_SUBMODULES = ("hdf5", "models")
 __all__ = [
     "Codec",
     "FormatError",
