@@ -102,7 +102,9 @@ def parse_shape(
 def layout_options(command: Command) -> Command:
     """Add --shape and --dtype, for files that do not say what they hold."""
     dtype = click.option(
-        "--dtype", metavar="NAME", help="What the voxels of a .raw or .bin file are: uint8, >i2, ..."
+        "--dtype",
+        metavar="NAME",
+        help="What the voxels of a .raw or .bin file are: uint8, >i2, ...",
     )
     return click.option(
         "--shape", callback=parse_shape, metavar="Z,Y,X", help="And how many there are."

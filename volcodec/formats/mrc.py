@@ -55,7 +55,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> Geometry:
     along = size[[axis - 1 for axis in order]]
     spacing = tuple(map(float, along[::-1]))[-min(len(shape), 3) :]
     affine = None
-    if order == [1, 2, 3]:
+    if order == [1, 2, 3] and np.all(size > 0):
         affine = np.diag([*size, 1.0])
         affine[:3, 3] = _origin(header, size)
     return Geometry(spacing, "angstrom", affine)

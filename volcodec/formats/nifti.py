@@ -18,6 +18,8 @@ from volcodec.formats.mapped import GzippedSink, MappedSink, series_of
 
 try:
     import nibabel as nib
+    from nibabel.openers import ImageOpener
+    from nibabel.spatialimages import HeaderDataError
 except ImportError as missing:
     raise InputError("NIfTI files need nibabel: pip install 'volcodec[nifti]'") from missing
 
@@ -38,7 +40,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
         image = nib.load(name, mmap="r")
         if not isinstance(image, nib.Nifti1Image):
             raise ValueError(f"it is {type(image).__name__}")
-        with nib.openers.ImageOpener(name) as file:
+        with ImageOpener(name) as file:
             header = type(image.header).from_fileobj(file, check=False)  # slope and all
             file.seek(0)
             raw = file.read(int(image.dataobj.offset))
@@ -118,7 +120,7 @@ def _before(
     try:
         header.set_data_shape(shape[::-1])
         header.set_data_dtype(dtype)
-    except nib.spatialimages.HeaderDataError as error:
+    except HeaderDataError as error:
         raise InputError(
             f"{path}: NIfTI has no {dtype} of shape {shape}: write .h5 or .npy ({error})"
         ) from error
@@ -134,7 +136,7 @@ def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes] | None:
             nib.Nifti2Header if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Header
         )
         header = kind(raw[: kind.sizeof_hdr])
-    except (FormatError, TypeError, ValueError, OverflowError, nib.spatialimages.HeaderDataError):
+    except (FormatError, TypeError, ValueError, OverflowError, HeaderDataError):
         return None
     return (header, raw) if int(header["vox_offset"]) == len(raw) else None
 

@@ -85,8 +85,9 @@ def _geometry(header: dict[str, Any]) -> Geometry:
     """Return spacing and affine; one where the axes of the space are known runs to RAS+."""
     dimensions = min(int(header["dimension"]), 3)
     directions = np.asarray(header.get("space directions", ()), np.float64)
-    units = [unit_named(unit) for unit in header.get("space units", header.get("units", ()))]
-    unit = units[0] if units[:dimensions] == units[:1] * dimensions else ""
+    stated = header.get("space units", header.get("units", ()))[:dimensions]
+    units = {unit_named(unit) for unit in stated}
+    unit = units.pop() if len(units) == 1 else ""
     if directions.ndim != 2 or len(directions) < dimensions:
         spacings = np.asarray(header.get("spacings", ()), np.float64)[:dimensions]
         return Geometry(tuple(map(float, spacings[::-1])), unit)
