@@ -11,7 +11,6 @@ Each may be absent. What a format has no place for stays in its own attributes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +25,11 @@ METRES = {
 _SPELLINGS = {
     "µm": "um", "μm": "um", "micron": "um", "microns": "um", "micrometer": "um", "meter": "m",
     "millimeter": "mm", "centimeter": "cm", "nanometer": "nm", "å": "angstrom", "a": "angstrom",
-    "angstroms": "angstrom", "in": "inch", "\\u00b5m": "um",
+    "angstroms": "angstrom", "in": "inch", r"\u00b5m": "um",
 }  # fmt: skip
+
+
+_FAR = 1e30  # what float32, in which headers count, can hold
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Geometry:
     affine: np.ndarray | None = None
 
     def attrs(self) -> dict[str, Any]:
-        """Return the attributes; what is not finite is left out."""
+        """Return the attributes; what can't be true is left out."""
         out: dict[str, Any] = {}
-        if self.spacing and all(math.isfinite(length) and length > 0 for length in self.spacing):
+        if self.spacing and all(0 < length < _FAR for length in self.spacing):
             out["spacing"] = [float(length) for length in self.spacing]
-        if self.affine is not None and np.isfinite(self.affine).all():
+        if self.affine is not None and _places(self.affine):
             out["affine"] = [[float(value) for value in row] for row in self.affine]
         if out and self.unit:
             out["spacing_unit"] = self.unit
@@ -104,6 +106,13 @@ def part_of(
         moved[:3, 3] = [step * first for first in start[::-1]]
         part = replace(part, affine=whole.affine @ moved)
     return {**attrs, **part.attrs()}
+
+
+def _places(affine: np.ndarray) -> bool:
+    """Return whether a matrix gives every voxel a place of its own."""
+    if not np.all(np.abs(affine) < _FAR) or not np.array_equal(affine[3], [0, 0, 0, 1]):
+        return False
+    return bool(np.linalg.matrix_rank(affine) == 4)
 
 
 def _numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -21,6 +21,7 @@ except ImportError as missing:
 
 HEADER = "mrc_header"  # the attribute: the header and the extended header
 _SIZE = 1024
+_FAR = 2**31 - 1
 _DTYPES = ("i1", "i2", "u2", "f2", "f4")  # of the standard: mrcfile would widen uint8
 
 
@@ -49,7 +50,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> Geometry:
     with np.errstate(all="ignore"):  # a grid of nothing: then there is no spacing
         cell = np.array([float(header.cella[axis]) for axis in "xyz"])
         size = cell / np.array([float(header[name]) for name in ("mx", "my", "mz")])
-    order = [int(header[name]) for name in ("mapc", "mapr", "maps")]
+    order = _order(header)
     if sorted(order) != [1, 2, 3]:
         return Geometry()
     along = size[[axis - 1 for axis in order]]
@@ -59,6 +60,11 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> Geometry:
         affine = np.diag([*size, 1.0])
         affine[:3, 3] = _origin(header, size)
     return Geometry(spacing, "angstrom", affine)
+
+
+def _order(header: Any) -> list[int]:
+    """Return which of x (1), y and z (3) the columns, the rows and the sections are."""
+    return [int(header[name]) for name in ("mapc", "mapr", "maps")]
 
 
 def _origin(header: Any, size: np.ndarray) -> np.ndarray:
@@ -109,9 +115,8 @@ def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any])
         # the statistics would be those of another volume: fresh ones say that they are not known
         for name in ("nx", "ny", "nz", "mode", "ispg", "dmin", "dmax", "dmean", "rms"):
             header[name] = fresh[name]
-        before = _geometry(header, shape)
         _place(header, wanted, shape)
-        if wanted.affine is not None and before.affine is not None:
+        if wanted.affine is not None and _order(header) == [1, 2, 3]:
             _move(header, wanted.affine)
     return bytes(header.tobytes()) + extended
 
@@ -147,8 +152,10 @@ def _place(header: Any, wanted: Geometry, shape: tuple[int, ...]) -> None:
     """Set the grid and the cell along each axis, columns first."""
     spacing = wanted.within("angstrom").spacing[::-1]
     extents = (*shape[::-1][:3], 1)
-    for at, name in enumerate(("mapc", "mapr", "maps")[: max(len(spacing), 2)]):
-        axis = "xyz"[int(header[name]) - 1]
+    if sorted(_order(header)) != [1, 2, 3]:
+        header.mapc, header.mapr, header.maps = 1, 2, 3
+    for at, number in enumerate(_order(header)[: len(spacing) or 3]):
+        axis = "xyz"[number - 1]
         header["m" + axis] = extents[at]
         if spacing:
             header.cella[axis] = spacing[at] * extents[at]
@@ -157,7 +164,9 @@ def _place(header: Any, wanted: Geometry, shape: tuple[int, ...]) -> None:
 def _move(header: Any, affine: np.ndarray) -> None:
     """Say where the first voxel lies, in the way that the header said it before."""
     place, size = affine[:3, 3], np.diag(affine)[:3]
-    start = np.rint(place / size)
+    if not (np.array_equal(affine[:3, :3], np.diag(size)) and np.all(size > 0)):
+        return  # turned: of another maker, and nothing that the format has a place for
+    start = np.clip(np.rint(place / size), -_FAR, _FAR)
     if header.origin.tolist() != (0.0, 0.0, 0.0) or not np.allclose(start * size, place):
         header.origin = tuple(place)
     else:

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from volcodec.errors import FormatError, InputError
+from volcodec.errors import InputError
 from volcodec.formats import Place, attributes, place_name
 from volcodec.formats.base import Sink, Source, readable
 from volcodec.formats.geometry import Geometry, geometry_of
 from volcodec.formats.mapped import GzippedSink, MappedSink, series_of
+from volcodec.formats.overheard import overheard
 
 try:
     import nibabel as nib
@@ -25,6 +26,7 @@ except ImportError as missing:
 
 HEADER = "nifti_header"  # the attribute: all bytes of the file that stand before its voxels
 _UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
+_LOG = "nibabel.global"
 _LARGEST = 32767  # extent of an axis in NIfTI-1
 
 
@@ -37,14 +39,15 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     where = place_name(path)
     name = readable(path)  # type: ignore[arg-type]
     try:
-        image = nib.load(name, mmap="r")
-        if not isinstance(image, nib.Nifti1Image):
-            raise ValueError(f"it is {type(image).__name__}")
-        with ImageOpener(name) as file:
-            header = type(image.header).from_fileobj(file, check=False)  # slope and all
-            file.seek(0)
-            raw = file.read(int(image.dataobj.offset))
-        array = np.asanyarray(image.dataobj.get_unscaled())
+        with overheard(_LOG):
+            image = nib.load(name, mmap="r")
+            if not isinstance(image, nib.Nifti1Image):
+                raise ValueError(f"it is {type(image).__name__}")
+            with ImageOpener(name) as file:
+                header = type(image.header).from_fileobj(file, check=False)  # slope and all
+                file.seek(0)
+                raw = file.read(int(image.dataobj.offset))
+            array = np.asanyarray(image.dataobj.get_unscaled())
     except MemoryError:
         raise
     except Exception as error:  # of nibabel, of gzip, of NumPy: all mean that it is damaged
@@ -99,14 +102,13 @@ def _before(
     attrs: dict[str, Any],
 ) -> bytes:
     """Return what stands before the voxels: as it was where that still says what is true."""
+    wanted = geometry_of(attrs, min(len(shape), 3))
     kept = _kept(attrs)
-    dimensions = min(len(shape), 3)
-    wanted = geometry_of(attrs, dimensions)
     if kept is not None:
-        header, raw = kept
+        header, raw, found = kept
         same_shape = _plain(header.get_data_shape()[::-1]) == _plain(shape)
         same_dtype = header.get_data_dtype() == dtype
-        if same_shape and same_dtype and not wanted.differs(_geometry(header)):
+        if same_shape and same_dtype and not wanted.differs(found):
             return raw
         extensions = raw[header.sizeof_hdr :]
     else:
@@ -124,29 +126,30 @@ def _before(
         raise InputError(
             f"{path}: NIfTI has no {dtype} of shape {shape}: write .h5 or .npy ({error})"
         ) from error
-    _place(header, wanted, dimensions)
+    _place(header, wanted)
     return bytes(header.binaryblock) + extensions
 
 
-def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes] | None:
-    """Return the header of the file that was read, and all bytes before its voxels."""
+def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes, Geometry] | None:
+    """Return the header of the file that was read, all bytes before its voxels, and where."""
     try:
-        raw = np.asarray(attributes.unpack(attrs.get(HEADER)), np.uint8).tobytes()
-        kind = (
-            nib.Nifti2Header if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Header
-        )
-        header = kind(raw[: kind.sizeof_hdr])
-    except (FormatError, TypeError, ValueError, OverflowError, HeaderDataError):
+        raw = np.asarray(attributes.unpack(attrs[HEADER]), np.uint8).tobytes()
+        large = raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+        kind = nib.Nifti2Header if large else nib.Nifti1Header
+        with overheard(_LOG):
+            header = kind(raw[: kind.sizeof_hdr])
+        found = _geometry(header)
+    except Exception:  # nibabel raises many kinds for what is no header, whoever called it so
         return None
-    return (header, raw) if int(header["vox_offset"]) == len(raw) else None
+    return (header, raw, found) if int(header["vox_offset"]) == len(raw) else None
 
 
-def _place(header: Any, wanted: Geometry, dimensions: int) -> None:
+def _place(header: Any, wanted: Geometry) -> None:
     """Set zooms, unit and affine where the header's differ."""
     if wanted.unit not in ("", *_UNITS.values()):
         wanted = wanted.within("mm")
-    if len(wanted.spacing) == dimensions:
-        rest = header.get_zooms()[dimensions:]
+    if wanted.spacing:
+        rest = header.get_zooms()[len(wanted.spacing) :]
         header.set_zooms((*wanted.spacing[::-1], *rest))
     if wanted.unit:
         names = {short: name for name, short in _UNITS.items()}

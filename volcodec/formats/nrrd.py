@@ -131,13 +131,27 @@ def create_sink(
 def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any]) -> bytes:
     """Return the header."""
     wanted = geometry_of(attrs, min(len(shape), 3))
-    fields = _kept(attrs)
-    if len(fields.get("sizes", ())) != len(shape):
-        fields = {}
-    if not fields or wanted.differs(_geometry(fields)):
+    try:
+        fields = _kept(attrs, wanted, len(shape))
+        return _lines(fields, shape, dtype)
+    except Exception:  # pynrrd raises many kinds for what is no header, whoever called it so
+        return _lines(_placed(wanted, {}, len(shape)), shape, dtype)
+
+
+def _kept(attrs: dict[str, Any], wanted: Geometry, dimensions: int) -> dict[str, Any]:
+    """Return the fields of the file that was read, made true of where the voxels lie now."""
+    fields = dict(nrrd.read_header(attrs[HEADER].splitlines()))
+    if fields["dimension"] != dimensions:
+        raise ValueError("the header is that of a volume of other dimensions")
+    if wanted.differs(_geometry(fields)):
         for name in _DIRECTIONS:
             fields.pop(name, None)
-        fields |= _placed(wanted, fields, len(shape))
+        fields |= _placed(wanted, fields, dimensions)
+    return fields
+
+
+def _lines(fields: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Return a header with these fields and what shape and dtype make of the others."""
     for name in _STATED:
         fields.pop(name, None)
     out = io.BytesIO()
@@ -149,17 +163,6 @@ def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any])
     ones, sizes = (" ".join(map(str, n)).encode() for n in ((1,) * len(shape), shape[::-1]))
     lines[lines.index(b"sizes: " + ones)] = b"sizes: " + sizes
     return b"\n".join(lines) + b"\n\n"
-
-
-def _kept(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the file that was read."""
-    lines = attrs.get(HEADER)
-    if not isinstance(lines, str):
-        return {}
-    try:
-        return dict(nrrd.read_header(lines.splitlines()))
-    except Exception:  # what another maker called so
-        return {}
 
 
 def _placed(wanted: Geometry, fields: dict[str, Any], dimensions: int) -> dict[str, Any]:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +16,7 @@ from volcodec.formats import Place, attributes, place_name
 from volcodec.formats.base import Sink, Source, readable
 from volcodec.formats.geometry import Geometry, geometry_of, unit_named
 from volcodec.formats.mapped import MappedSink, series_of
+from volcodec.formats.overheard import overheard
 
 try:
     import tifffile
@@ -39,10 +37,12 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     where = place_name(path)
     name = readable(path)  # type: ignore[arg-type]
     try:
-        with _complaints() as said, tifffile.TiffFile(name) as file:
+        with overheard("tifffile") as said, tifffile.TiffFile(name) as file:
             series = file.series
-            if said:  # a chain of images that breaks off would be read as far as it goes
-                raise ValueError(said[0])
+            # a chain of images that breaks off would be read as far as it goes
+            errors = [record for record in said if record.levelno >= logging.ERROR]
+            if errors:
+                raise ValueError(errors[0].getMessage())
             if len(series) != 1:
                 raise InputError(
                     f"{where} holds {len(series)} images of different kinds: write the one to "
@@ -60,26 +60,6 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
             "pip install imagecodecs"
         ) from error
     return series_of(where, array, dataset, attrs)
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Yield the errors that tifffile logs, and does not raise, in this thread."""
-    said: list[str] = []
-    thread = threading.get_ident()
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                said.append(record.getMessage())
-
-    handler = Handler(logging.ERROR)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(handler)
-    try:
-        yield said
-    finally:
-        logger.removeHandler(handler)
 
 
 def _check_grey(where: str, series: Any) -> None:
@@ -190,9 +170,9 @@ def _options(shape: tuple[int, ...], attrs: dict[str, Any]) -> dict[str, Any]:
     geometry = geometry_of(attrs, min(len(shape), 3))
     options: dict[str, Any] = {}
     resolution = _numbers(attrs.get(RESOLUTION)) if own else []
-    if len(resolution) == 5:
+    if len(resolution) == 5 and 0 < min(resolution) <= max(resolution) < 1 << 32:
         options["resolution"] = (tuple(resolution[:2]), tuple(resolution[2:4]))
-        options["resolutionunit"] = resolution[4]
+        options["resolutionunit"] = resolution[4] if resolution[4] in _RESOLUTION else 1
     elif geometry.spacing:
         if geometry.unit not in ("", *_RESOLUTION.values()):
             geometry = geometry.within("um")
