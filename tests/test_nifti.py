@@ -13,8 +13,10 @@ from format_cases import needs_library, ramp, read, refused, survives_damage, th
 from volumes import blobs
 
 import volcodec
+from volcodec.bench import volumes
 from volcodec.errors import InputError
 from volcodec.formats import create_sink, open_series, open_source
+from volcodec.training import data
 
 nib = pytest.importorskip("nibabel")
 
@@ -202,3 +204,14 @@ def test_command_line(tmp_path: Path) -> None:
 
 def test_without_nibabel(monkeypatch: pytest.MonkeyPatch) -> None:
     needs_library(monkeypatch, "nibabel", "nifti", "nifti")
+
+
+def test_training_and_benchmarks_read_it(tmp_path: Path) -> None:
+    volume = blobs((11, 13, 17), "read").astype("f4")
+    write(tmp_path / "a.nii.gz", volume)
+    (tmp_path / "bare.raw").write_bytes(b"123")  # says no shape: a folder is searched without it
+    assert [path.name for path in data.find([tmp_path])] == ["a.nii.gz"]
+    found = data.open_volume(tmp_path / "a.nii.gz", room=0)
+    assert np.array_equal(found[0:4, 1:13, 5:9], volume[0:4, 1:13, 5:9])
+    (measured,) = volumes.find([tmp_path], None)
+    assert np.array_equal(measured.load(), volume)

@@ -26,7 +26,8 @@ except ImportError as missing:
 HEADER = "nrrd_header"  # the attribute: the header's lines
 _SCATTERED = ("lineskip", "line skip", "byteskip", "byte skip", "datafile", "data file")
 _STATED = ("type", "endian", "encoding", "dimension", "sizes", *_SCATTERED)
-_DIRECTIONS = ("space directions", "space origin", "spacings", "axis mins", "axis maxs")
+_PLACES = ("space directions", "space origin", "spacings", "axis mins", "axis maxs")
+_AXES = ("kinds", "labels", "units", "thicknesses", "centers", "centerings")
 _VALUES = ("color", "vector", "complex", "matrix", "normal", "quaternion", "list", "gradient")
 # what turns a space's axes into those that run right, front and up
 _SPACES = {
@@ -141,13 +142,14 @@ def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any])
 def _kept(attrs: dict[str, Any], wanted: Geometry, dimensions: int) -> dict[str, Any]:
     """Return the fields of the file that was read, made true of where the voxels lie now."""
     fields = dict(nrrd.read_header(attrs[HEADER].splitlines()))
-    if fields["dimension"] != dimensions:
-        raise ValueError("the header is that of a volume of other dimensions")
-    if wanted.differs(_geometry(fields)):
-        for name in _DIRECTIONS:
-            fields.pop(name, None)
-        fields |= _placed(wanted, fields, dimensions)
-    return fields
+    stale: tuple[str, ...] = ()
+    if fields["dimension"] != dimensions:  # one frame of a series
+        stale = (*_PLACES, *_AXES)
+    elif wanted.differs(_geometry(fields)):
+        stale = _PLACES
+    for name in stale:
+        fields.pop(name, None)
+    return fields | (_placed(wanted, fields, dimensions) if stale else {})
 
 
 def _lines(fields: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
