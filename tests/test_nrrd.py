@@ -106,10 +106,8 @@ def test_spacings(tmp_path: Path) -> None:
 def test_series(tmp_path: Path) -> None:
     frames = np.stack([ramp("f4") + t for t in range(3)])
     directions = np.vstack([FIELDS["space directions"], [np.nan] * 3])
-    kinds = ["domain"] * 3 + ["list"]
-    original = write(
-        tmp_path / "a.nrrd", frames, **{"space directions": directions, "kinds": kinds}
-    )
+    axes: dict[str, Any] = {"space directions": directions, "kinds": ["domain"] * 3 + ["list"]}
+    original = write(tmp_path / "a.nrrd", frames, **axes)
     assert len(open_series(original)) == 3
     works("compress", original, tmp_path / "a.vc", "--lossless")
     works("verify", tmp_path / "a.vc", "--against", original)
@@ -135,7 +133,10 @@ def test_refused(tmp_path: Path) -> None:
         tmp_path / "a.nrrd", ramp("u1", (5, 6, 3)), kinds=["RGB-color", "domain", "domain"]
     )
     refused(colours, "kind rgb-color")
-    vectors = {"kinds": ["vector", *["domain"] * 3], "space directions": np.eye(4, 3, -1)}
+    vectors: dict[str, Any] = {
+        "kinds": ["vector", *["domain"] * 3],
+        "space directions": np.eye(4, 3, -1),
+    }
     refused(write(tmp_path / "b.nrrd", ramp("f4", (4, 5, 6, 3)), **vectors), "kind vector")
     refused(write(tmp_path / "c.nrrd", ramp("i8")), "int32")
     (tmp_path / "d.nrrd").write_text("no volume")

@@ -67,10 +67,10 @@ def test_voxels_and_tags_come_back(tmp_path: Path, kind: str, dtype: str) -> Non
     through(original, tmp_path / "b.tif")
     before, after = said(original), said(tmp_path / "b.tif")
     description = before.pop("ImageDescription", None), after.pop("ImageDescription", None)
-    if kind in ("text", "imagej", "ome"):
+    if kind == "plain":  # a description says then which axes there are
+        before["series"] = after["series"]
+    else:
         assert description[0] == description[1]
-    if kind in ("plain", "tifffile"):
-        before.pop("series"), after.pop("series")
     assert before == after
     assert np.array_equal(tifffile.imread(tmp_path / "b.tif"), volume)
 
@@ -125,13 +125,13 @@ def test_odd_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
         sink.write((slice(None),), ramp("f4", shape))
     through(tmp_path / "a.tif", tmp_path / "b.tif")
     assert read(tmp_path / "b.tif").shape == shape
-    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    assert said(tmp_path / "a.tif") == said(tmp_path / "b.tif")
 
 
 def test_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ramp("u1", (6, 7, 3)), photometric="rgb")
     refused(tmp_path / "a.tif", "holds colours (RGB)")
-    channels = {"ome": True, "metadata": {"axes": "ZCYX"}}
+    channels: dict[str, Any] = {"ome": True, "metadata": {"axes": "ZCYX"}}
     refused(write(tmp_path / "b.tif", ramp("u1", (2, 3, 4, 5)), **channels), "3 channels")
     with tifffile.TiffWriter(tmp_path / "c.tif") as file:
         file.write(ramp("u1", (6, 7)), metadata=None)

@@ -104,10 +104,13 @@ def layout_options(command: Command) -> Command:
     dtype = click.option(
         "--dtype",
         metavar="NAME",
-        help="What the voxels of a .raw or .bin file are: uint8, >i2, ...",
+        help="What they are: uint8, >i2, float32, ...",
     )
     return click.option(
-        "--shape", callback=parse_shape, metavar="Z,Y,X", help="And how many there are."
+        "--shape",
+        callback=parse_shape,
+        metavar="Z,Y,X",
+        help="How many voxels a .raw or .bin file has along each axis.",
     )(dtype(command))
 
 

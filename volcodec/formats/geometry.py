@@ -96,13 +96,13 @@ def part_of(
     `start` is its first voxel along (z, y, x), counted in those of `level`: voxel i of a level
     lies where voxel i * 2**level of the volume does.
     """
-    whole = geometry_of(attrs, dimensions)
     if not any(start) and level == 0:
         return attrs
+    whole = geometry_of(attrs, dimensions)
     step = 2.0**level
     part = replace(whole, spacing=tuple(length * step for length in whole.spacing))
     if whole.affine is not None:
-        moved = np.diag([step, step, step, 1.0])
+        moved = np.diag([step, step, step if dimensions == 3 else 1.0, 1.0])
         moved[:3, 3] = [step * first for first in start[::-1]]
         part = replace(part, affine=whole.affine @ moved)
     return {**attrs, **part.attrs()}

@@ -50,7 +50,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
                 )
             _check_grey(where, series[0])
             array = _array(name, file, series[0])
-            attrs = _geometry(file, min(array.ndim, 3)).attrs()
+            attrs = _stated(file, min(array.ndim, 3)).attrs()
             attrs |= _own_attributes(file, series[0], array.shape)
     except (InputError, MemoryError):
         raise
@@ -96,13 +96,20 @@ def _own_attributes(file: Any, series: Any, shape: tuple[int, ...]) -> dict[str,
     """Return what only another TIFF file has a place for."""
     out: dict[str, Any] = {LAYOUT: list(shape)}
     description = file.pages[0].description
-    # tifffile's own says nothing else than the shape; one of several files names the others
-    if description and not file.is_shaped and not series.is_multifile:
+    if description and not series.is_multifile:  # else it names the other files
         out[DESCRIPTION] = description
     across, down = _tag(file, "XResolution"), _tag(file, "YResolution")
     if across and down:
         out[RESOLUTION] = [*across, *down, int(_tag(file, "ResolutionUnit") or 1)]
     return out
+
+
+def _stated(file: Any, dimensions: int) -> Geometry:
+    """Return the spacing that a file tells, if it is told as it should be."""
+    try:
+        return _geometry(file, dimensions)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Geometry()
 
 
 def _geometry(file: Any, dimensions: int) -> Geometry:
