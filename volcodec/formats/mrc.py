@@ -10,7 +10,7 @@ import numpy as np
 
 from volcodec.errors import FormatError, InputError
 from volcodec.formats import Place, attributes, place_name
-from volcodec.formats.base import Sink, Source, readable
+from volcodec.formats.base import Sink, Source, readable, reason
 from volcodec.formats.geometry import Geometry, geometry_of
 from volcodec.formats.mapped import MappedSink, series_of
 
@@ -39,7 +39,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     except MemoryError:
         raise
     except Exception as error:  # of mrcfile and NumPy: all mean that it is damaged
-        raise InputError(f"{where} is not a readable MRC file: {error}") from error
+        raise InputError(f"{where} is not a readable MRC file: {reason(error)}") from error
     attrs = _geometry(header, array.shape).attrs()
     attrs[HEADER] = attributes.pack(np.frombuffer(raw, np.uint8))
     return series_of(where, array, dataset, attrs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from volcodec.errors import InputError
 from volcodec.formats import Place, attributes, place_name
-from volcodec.formats.base import Sink, Source, readable
+from volcodec.formats.base import Sink, Source, readable, reason
 from volcodec.formats.geometry import Geometry, geometry_of
 from volcodec.formats.mapped import GzippedSink, MappedSink, series_of
 from volcodec.formats.overheard import overheard
@@ -51,7 +51,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     except MemoryError:
         raise
     except Exception as error:  # of nibabel, of gzip, of NumPy: all mean that it is damaged
-        raise InputError(f"{where} is not a readable NIfTI file: {error}") from error
+        raise InputError(f"{where} is not a readable NIfTI file: {reason(error)}") from error
     if array.dtype.names:
         raise InputError(f"{where} holds colours (RGB): write each channel to a file of its own")
     while array.ndim > 4 and array.shape[-1] == 1:
@@ -69,8 +69,17 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
 def _geometry(header: Any) -> Geometry:
     dimensions = min(len(header.get_data_shape()), 3)
     spacing = tuple(float(zoom) for zoom in header.get_zooms()[:dimensions])
-    unit = _UNITS.get(header.get_xyzt_units()[0], "")
+    unit = _UNITS.get(_units(header)[0], "")
     return Geometry(spacing[::-1], unit, np.asarray(header.get_best_affine(), np.float64))
+
+
+def _units(header: Any) -> tuple[str, str]:
+    """Return nibabel's names for the units of space and time, also where there is no such one."""
+    try:
+        space, time = header.get_xyzt_units()
+    except KeyError:
+        return "unknown", "unknown"
+    return space, time
 
 
 def create_sink(
@@ -124,7 +133,7 @@ def _before(
         header.set_data_dtype(dtype)
     except HeaderDataError as error:
         raise InputError(
-            f"{path}: NIfTI has no {dtype} of shape {shape}: write .h5 or .npy ({error})"
+            f"{path}: NIfTI has no {dtype} of shape {shape}: write .h5 or .npy ({reason(error)})"
         ) from error
     _place(header, wanted)
     return bytes(header.binaryblock) + extensions
@@ -153,7 +162,7 @@ def _place(header: Any, wanted: Geometry) -> None:
         header.set_zooms((*wanted.spacing[::-1], *rest))
     if wanted.unit:
         names = {short: name for name, short in _UNITS.items()}
-        header.set_xyzt_units(names[wanted.unit], header.get_xyzt_units()[1])
+        header.set_xyzt_units(names[wanted.unit], _units(header)[1])
     if wanted.affine is None:
         return
     if not np.array_equal(header.get_best_affine(), wanted.affine):

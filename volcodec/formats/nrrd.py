@@ -14,7 +14,7 @@ import numpy as np
 
 from volcodec.errors import InputError
 from volcodec.formats import Place, place_name
-from volcodec.formats.base import Sink, Source, readable
+from volcodec.formats.base import Sink, Source, readable, reason
 from volcodec.formats.geometry import Geometry, geometry_of, unit_named
 from volcodec.formats.mapped import MappedSink, series_of
 
@@ -51,12 +51,12 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
             array = _array(name, header, file)
             file.seek(0)
             lines = file.read(start).decode("ascii", "ignore")
-    except MemoryError:
+        _check_axes(where, header)
+        attrs = _geometry(header).attrs()
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # of pynrrd, of zlib, of NumPy: all mean that it is damaged
-        raise InputError(f"{where} is not a readable NRRD file: {error}") from error
-    _check_axes(where, header)
-    attrs = _geometry(header).attrs()
+        raise InputError(f"{where} is not a readable NRRD file: {reason(error)}") from error
     attrs[HEADER] = lines
     return series_of(where, array, dataset, attrs)
 

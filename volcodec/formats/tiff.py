@@ -13,7 +13,7 @@ import numpy as np
 
 from volcodec.errors import FormatError, InputError
 from volcodec.formats import Place, attributes, place_name
-from volcodec.formats.base import Sink, Source, readable
+from volcodec.formats.base import Sink, Source, readable, reason
 from volcodec.formats.geometry import Geometry, geometry_of, unit_named
 from volcodec.formats.mapped import MappedSink, series_of
 from volcodec.formats.overheard import overheard
@@ -56,7 +56,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
         raise
     except Exception as error:  # of tifffile, of its codecs: all mean that it can't be read
         raise InputError(
-            f"{where} is not a readable TIFF file: {error}; if its compression is unknown: "
+            f"{where} is not a readable TIFF file: {reason(error)}; if its compression is unknown: "
             "pip install imagecodecs"
         ) from error
     return series_of(where, array, dataset, attrs)
