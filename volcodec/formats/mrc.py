@@ -104,7 +104,7 @@ def create_sink(
 def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any]) -> bytes:
     """Return header and extended header: as they were where they still say what is true."""
     fresh = _fresh(shape, dtype)
-    wanted = geometry_of(attrs, min(len(shape), 3))
+    wanted = geometry_of(attrs, min(len(shape), 3)).within("angstrom")
     kept = _kept(attrs)
     if kept is None or (dtype.itemsize > 1 and kept[0].dtype != fresh.dtype):
         _place(fresh, wanted, shape)
@@ -150,7 +150,7 @@ def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes] | None:
 
 def _place(header: Any, wanted: Geometry, shape: tuple[int, ...]) -> None:
     """Set the grid and the cell along each axis, columns first."""
-    spacing = wanted.within("angstrom").spacing[::-1]
+    spacing = wanted.spacing[::-1]
     extents = (*shape[::-1][:3], 1)
     if sorted(_order(header)) != [1, 2, 3]:
         header.mapc, header.mapr, header.maps = 1, 2, 3

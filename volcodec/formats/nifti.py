@@ -54,9 +54,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
         raise InputError(f"{where} is not a readable NIfTI file: {reason(error)}") from error
     if array.dtype.names:
         raise InputError(f"{where} holds colours (RGB): write each channel to a file of its own")
-    while array.ndim > 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == 4 and array.shape[-1] == 1:
+    while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim > 4:
         size = " x ".join(map(str, array.shape))

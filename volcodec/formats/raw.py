@@ -30,7 +30,7 @@ def open_series(
     if shape is None or dtype is None:
         raise InputError(
             f"{where} does not say what it holds: give --shape Z,Y,X and --dtype NAME, as in "
-            "--shape 64,128,128 --dtype uint16"
+            "--shape 64,128,128 --dtype uint16, or convert it to .npy"
         )
     try:
         kind = np.dtype(dtype)

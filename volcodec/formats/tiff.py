@@ -55,10 +55,7 @@ def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of tifffile, of its codecs: all mean that it can't be read
-        raise InputError(
-            f"{where} is not a readable TIFF file: {reason(error)}; if its compression is unknown: "
-            "pip install imagecodecs"
-        ) from error
+        raise InputError(f"{where} is not a readable TIFF file: {reason(error)}") from error
     return series_of(where, array, dataset, attrs)
 
 
