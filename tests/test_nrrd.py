@@ -103,6 +103,15 @@ def test_spacings(tmp_path: Path) -> None:
     assert list(header["spacings"]) == [2, 4, 6]
 
 
+def test_part_of_a_slice(tmp_path: Path) -> None:
+    header = {"axis mins": [3.0, 4.0], "spacings": [1.0, 2.0], "content": "c", "encoding": "raw"}
+    nrrd.write(str(tmp_path / "a.nrrd"), ramp("f4", (20, 30)), header, index_order="C")
+    through(tmp_path / "a.nrrd", tmp_path / "b.nrrd", region=np.s_[3:, 4:])
+    found = nrrd.read_header(str(tmp_path / "b.nrrd"))
+    assert "axis mins" not in found and found["content"] == "c"
+    assert list(found["spacings"]) == [1, 2]
+
+
 def test_series(tmp_path: Path) -> None:
     frames = np.stack([ramp("f4") + t for t in range(3)])
     directions = np.vstack([FIELDS["space directions"], [np.nan] * 3])
@@ -138,6 +147,10 @@ def test_refused(tmp_path: Path) -> None:
         "space directions": np.eye(4, 3, -1),
     }
     refused(write(tmp_path / "b.nrrd", ramp("f4", (4, 5, 6, 3)), **vectors), "kind vector")
+    gradients = np.vstack([[np.nan] * 3, FIELDS["space directions"]])
+    bare = {"space directions": gradients, "encoding": "raw", "space": "LPS"}
+    nrrd.write(str(tmp_path / "b.nrrd"), ramp("f4", (4, 5, 6, 3)), bare, index_order="C")
+    refused(tmp_path / "b.nrrd", "kind none")
     refused(write(tmp_path / "c.nrrd", ramp("i8")), "int32")
     (tmp_path / "d.nrrd").write_text("no volume")
     refused(tmp_path / "d.nrrd", "not a readable NRRD file")

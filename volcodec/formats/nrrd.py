@@ -28,7 +28,17 @@ _SCATTERED = ("lineskip", "line skip", "byteskip", "byte skip", "datafile", "dat
 _STATED = ("type", "endian", "encoding", "dimension", "sizes", *_SCATTERED)
 _PLACES = ("space directions", "space origin", "spacings", "axis mins", "axis maxs")
 _AXES = ("kinds", "labels", "units", "thicknesses", "centers", "centerings")
-_VALUES = ("color", "vector", "complex", "matrix", "normal", "quaternion", "list", "gradient")
+_VALUES = (
+    "color",
+    "vector",
+    "complex",
+    "matrix",
+    "normal",
+    "quaternion",
+    "list",
+    "gradient",
+    "none",
+)
 # what turns a space's axes into those that run right, front and up
 _SPACES = {
     "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
@@ -75,10 +85,15 @@ def _array(name: str, header: dict[str, Any], file: BinaryIO) -> np.ndarray:
 
 def _check_axes(where: str, header: dict[str, Any]) -> None:
     kinds = [str(kind).lower() for kind in header.get("kinds", [])]
-    for kind in kinds[:-1] if len(kinds) == 4 else kinds:
+    directions = np.asarray(header.get("space directions", ()), np.float64)
+    for axis in range(int(header["dimension"]) - 1):
+        kind = kinds[axis] if axis < len(kinds) else ""
+        if axis < len(directions) and np.isnan(directions[axis]).any():
+            kind = kind or "none"  # it has no direction in space
         if any(word in kind for word in _VALUES):
             raise InputError(
-                f"{where} has an axis of kind {kind}: write each of its parts to a file of its own"
+                f"{where} has an axis of kind {kind} before its last: write each of its parts to "
+                "a file of its own"
             )
 
 
@@ -132,24 +147,26 @@ def create_sink(
 def _before(shape: tuple[int, ...], dtype: np.dtype[Any], attrs: dict[str, Any]) -> bytes:
     """Return the header."""
     wanted = geometry_of(attrs, min(len(shape), 3))
-    try:
-        fields = _kept(attrs, wanted, len(shape))
-        return _lines(fields, shape, dtype)
-    except Exception:  # pynrrd raises many kinds for what is no header, whoever called it so
-        return _lines(_placed(wanted, {}, len(shape)), shape, dtype)
+    lines = attrs.get(HEADER)
+    if isinstance(lines, str):
+        try:
+            return _lines(_kept(lines, wanted, shape), shape, dtype)
+        except Exception:  # pynrrd raises many kinds for what is no header, whoever called it so
+            pass
+    return _lines(_placed(wanted, {}, len(shape)), shape, dtype)
 
 
-def _kept(attrs: dict[str, Any], wanted: Geometry, dimensions: int) -> dict[str, Any]:
+def _kept(lines: str, wanted: Geometry, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the fields of the file that was read, made true of where the voxels lie now."""
-    fields = dict(nrrd.read_header(attrs[HEADER].splitlines()))
+    fields = dict(nrrd.read_header(lines.splitlines()))
     stale: tuple[str, ...] = ()
-    if fields["dimension"] != dimensions:  # one frame of a series
+    if fields["dimension"] != len(shape):  # one frame of a series
         stale = (*_PLACES, *_AXES)
-    elif wanted.differs(_geometry(fields)):
+    elif tuple(fields["sizes"][::-1]) != shape or wanted.differs(_geometry(fields)):
         stale = _PLACES
     for name in stale:
         fields.pop(name, None)
-    return fields | (_placed(wanted, fields, dimensions) if stale else {})
+    return fields | (_placed(wanted, fields, len(shape)) if stale else {})
 
 
 def _lines(fields: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
