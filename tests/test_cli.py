@@ -70,6 +70,8 @@ def test_compress_defaults(calls: list[Any], original: Path) -> None:
     assert options == {
         "rel_error": 1e-3,
         "dataset": None,
+        "shape": None,
+        "dtype": None,
         "model": "density",
         "support": "auto",
         "background": 0.0,

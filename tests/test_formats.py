@@ -14,7 +14,7 @@ import pytest
 from cli_calls import run
 
 from volcodec.errors import FormatError, InputError, VolcodecError
-from volcodec.formats import attributes, create_sink, open_source, suffixes
+from volcodec.formats import attributes, create_sink, open_source
 from volcodec.formats.atomic import atomic_output
 from volcodec.formats.h5 import _chunks
 
@@ -37,7 +37,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
 
 
-@pytest.mark.parametrize("suffix", suffixes())
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".npy"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5, 6, 7), (3, 4), (1, 1, 1), (70, 65, 129)])
 def test_round_trip(tmp_path: Path, suffix: str, dtype: str, shape: tuple[int, ...]) -> None:

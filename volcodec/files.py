@@ -19,8 +19,9 @@ from .container.info import parse_attrs
 from .decoder import Progress, VolumeDecoder
 from .encoder import Totals, VolumeEncoder
 from .errors import InputError
-from .formats import create_sink, is_file, open_source
+from .formats import create_sink, is_file, open_series
 from .formats.atomic import atomic_output
+from .formats.geometry import part_of
 from .inspection import open_reader
 from .targets import target
 from .tiles import ArraySource, Source
@@ -59,13 +60,16 @@ def _output(dst: Any, force: bool) -> Iterator[BinaryIO]:
         )
 
 
-def _source(item: Any, dataset: str | None, stack: ExitStack) -> Source:
-    """``item`` as something to read box by box; opened files are closed by ``stack``."""
+def _sources(
+    item: Any, dataset: str | None, shape: Any, dtype: Any, stack: ExitStack
+) -> list[Source]:
+    """``item`` as frames to read box by box; opened files are closed by ``stack``."""
     if isinstance(item, (str, os.PathLike)) or is_file(item):
-        return stack.enter_context(open_source(item, dataset))
+        found = open_series(item, dataset, shape, dtype)
+        return [stack.enter_context(frame) for frame in found]
     if hasattr(item, "read"):
-        return item  # type: ignore[no-any-return]
-    return ArraySource(host(item)[0])
+        return [item]
+    return [ArraySource(host(item)[0])]
 
 
 def compress(
@@ -73,6 +77,8 @@ def compress(
     dst: Any,
     *,
     dataset: str | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: Any = None,
     model: Any = DEFAULT_MODEL,
     max_error: float | None = None,
     rel_error: float | None = None,
@@ -95,7 +101,8 @@ def compress(
     """Compress ``src`` to ``dst``: a path (written beside its place, then renamed) or a file.
 
     ``src`` is a path, a binary file (HDF5 or .npy), an array, a tensor or anything with ``shape``,
-    ``dtype`` and ``read(box)``; a list of them is the frames of one series. ``dst``, where it is
+    ``dtype`` and ``read(box)``; a list of them is the frames of one series, as a file of four
+    dimensions is. ``shape`` and ``dtype`` say what a .raw or .bin file holds. ``dst``, where it is
     a file, is seekable and opened to read and write. Targets and options as for ``Codec.encode``.
     InputError where the input or the target can't be honoured; an existing ``dst`` is refused
     without ``force``.
@@ -109,7 +116,7 @@ def compress(
     )  # fmt: skip
     with ExitStack() as stack:
         items = src if isinstance(src, (list, tuple)) else [src]
-        frames = [_source(item, dataset, stack) for item in items]
+        frames = [f for item in items for f in _sources(item, dataset, shape, dtype, stack)]
         if not frames:
             raise InputError("there is nothing to compress: no input was given")
         name = dataset or getattr(frames[0], "name", "") or ""
@@ -179,7 +186,8 @@ def decompress(
         if 0 in full:
             raise InputError(f"the region is empty: its shape is {full}")
         name = dataset or reader.header.dataset_name
-        attrs = parse_attrs(reader.header.attrs)
+        start = tuple(s.start for s in where)
+        attrs = part_of(parse_attrs(reader.header.attrs), start, level, decoder.header.ndim)
         decoder.coder()
         sink = create_sink(dst, full, decoder.dtype, name, attrs, force)
         with sink:

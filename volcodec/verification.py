@@ -13,7 +13,8 @@ import numpy as np
 from .container import describe
 from .decoder import Progress, VolumeDecoder
 from .errors import FormatError, InputError
-from .formats import open_source
+from .formats import open_series
+from .formats.base import Source as FileSource
 from .inspection import open_reader
 from .tiles import ArraySource, Source, box_shape
 
@@ -79,13 +80,15 @@ def verify(
     *,
     against: Any = None,
     dataset: str | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: Any = None,
     model: Any = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check a .vc (path, bytes or file): every checksum and, ``against`` the original (a path,
-    an array, or a list for a series), every promise the file makes. FormatError where not even the
-    front can be read.
+    an array, or a list for a series), every promise the file makes. ``shape`` and ``dtype`` say
+    what a .raw or .bin original holds. FormatError where not even the front can be read.
     """
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader(src))
@@ -110,8 +113,8 @@ def verify(
         originals: list[Source] = []
         for item in against if isinstance(against, (list, tuple)) else [against]:
             if isinstance(item, (str, os.PathLike)):
-                name = dataset or _dataset(item, reader.header.dataset_name)
-                originals.append(stack.enter_context(open_source(item, name)))
+                found = _open(item, dataset, reader.header.dataset_name, shape, dtype)
+                originals += [stack.enter_context(frame) for frame in found]
             else:
                 originals.append(ArraySource(np.asarray(item)))
         _compare(decoder, originals, report, progress)
@@ -119,13 +122,19 @@ def verify(
     return report
 
 
-def _dataset(path: str | os.PathLike[str], recorded: str) -> str | None:
-    """The dataset to compare to where none is named: the one compressed, if ``path`` has it."""
-    try:
-        with open_source(path, recorded):
-            return recorded
-    except InputError:
-        return None
+def _open(
+    path: str | os.PathLike[str], dataset: str | None, recorded: str, shape: Any, dtype: Any
+) -> list[FileSource]:
+    """The frames in ``path``: where no dataset is named those of the one that was compressed.
+
+    If ``path`` has no such dataset, its only one.
+    """
+    if dataset is None:
+        try:
+            return open_series(path, recorded, shape, dtype)
+        except InputError:
+            pass
+    return open_series(path, dataset, shape, dtype)
 
 
 def _compare(

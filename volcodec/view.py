@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volcodec.errors import InputError
-from volcodec.formats import open_source
+from volcodec.formats import open_series, open_source
 from volcodec.formats.atomic import atomic_output, check_target
 
 if TYPE_CHECKING:
@@ -73,10 +73,12 @@ def draw(
     *,
     against: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: Any = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Draw the volume of `file` (.vc: its first frame) to the PNG `out`.
+    """Draw the volume of `file`, of a series its first frame, to the PNG `out`.
 
     With `against` a row is added: the error on the mid-slices.
     Raises InputError where `out` exists and `force` is not given, where a file is no volume,
@@ -84,8 +86,9 @@ def draw(
     """
     check_target(out, force)
     with ExitStack() as stack:
-        source = _open(stack, file, dataset, progress)
-        other = _open(stack, against, dataset, progress) if against is not None else None
+        given = (dataset, shape, dtype)
+        source = _open(stack, file, given, progress)
+        other = _open(stack, against, given, progress) if against is not None else None
         if other is not None and other.shape != source.shape:
             sizes = [" x ".join(map(str, part.shape)) for part in (source, other)]
             raise InputError(f"{file} is {sizes[0]} and {against} is {sizes[1]}: shapes differ")
@@ -100,12 +103,12 @@ def draw(
 def _open(
     stack: ExitStack,
     file: str | os.PathLike[str],
-    dataset: str | None,
+    given: tuple[str | None, tuple[int, ...] | None, Any],
     progress: Progress | None,
 ) -> Source:
     """Open a volume; a .vc file is decoded to a temporary one, for it may exceed memory."""
     if os.path.splitext(file)[1].lower() != ".vc":
-        return stack.enter_context(open_source(file, dataset))
+        return stack.enter_context(open_series(file, *given)[0])
     import volcodec
 
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="volcodec-"))

@@ -45,7 +45,7 @@ def find(data: Iterable[Path], dataset: str | None) -> list[Measured]:
     paths: list[Path] = []
     for place in data:
         if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in formats.suffixes())
+            inside = sorted(p for p in place.iterdir() if formats.is_volume(p))
             if not inside:
                 known = ", ".join(formats.suffixes())
                 raise InputError(f"{place} holds no volumes: none of its files ends in {known}")

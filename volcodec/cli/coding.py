@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from volcodec.cli.options import (
     dataset_option,
     force_option,
     input_file,
+    layout_options,
     machine_options,
     model_option,
     parse_region,
@@ -25,6 +25,7 @@ from volcodec.cli.texts import decibels, number
 @input_file("inputs", nargs=-1, required=True, metavar="IN...")
 @click.argument("out", type=click.Path(), metavar="OUT.vc")
 @dataset_option("The dataset of IN to read, and what the volume is called.")
+@layout_options
 @click.option(
     "--model", default="density", show_default=True, metavar="NAME|PATH", help="The model."
 )
@@ -55,7 +56,10 @@ from volcodec.cli.texts import decibels, number
 @click.option("--embed-model", is_flag=True, help="Store the model in the file.")
 @force_option
 def compress(inputs: tuple[str, ...], out: str, effort: int | None, **given: Any) -> None:
-    """Compress IN (.h5, .hdf5 or .npy) to OUT.vc; several IN are the frames of one series.
+    """Compress IN to OUT.vc; several IN are the frames of one series.
+
+    IN is .h5, .hdf5 or .npy; with their libraries also .nii, .nii.gz, .nrrd, .mrc, .ccp4, .map and
+    .tif; with --shape and --dtype .raw and .bin.
 
     One of --max-error, --rel-error, --psnr, --ratio, --bits and --lossless is the target,
     which is checked on what was written before the command ends.
@@ -63,9 +67,9 @@ def compress(inputs: tuple[str, ...], out: str, effort: int | None, **given: Any
     target = take_target(given)
     if given["fast"] and effort is not None:
         raise click.UsageError("--fast and --effort exclude each other.")
-    from volcodec.formats import suffixes
+    from volcodec.formats import format_of
 
-    if os.path.splitext(out)[1].lower() in suffixes():
+    if format_of(out) is not None:
         raise click.UsageError(f"OUT comes last and is a .vc file; {out} is that of a volume.")
     import volcodec
 
@@ -119,7 +123,7 @@ def summary_line(out: str, summary: Any) -> str:
 @machine_options
 @force_option
 def decompress(file: str, out: str, **given: Any) -> None:
-    """Decompress IN.vc to OUT (.h5, .hdf5 or .npy, as its name says)."""
+    """Decompress IN.vc to OUT: .h5, .npy, .nii, .mrc, .tif, .raw, ... as its name says."""
     import volcodec
 
     with progress_bar() as progress:

@@ -84,6 +84,36 @@ def parse_region(
     return tuple(region)
 
 
+def parse_shape(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[int, ...] | None:
+    """Return `Z,Y,X` as numbers, as the callback of an option."""
+    if text is None:
+        return None
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise click.BadParameter(f"{text!r} is not two to four extents, as Z,Y,X.", ctx, option)
+    return shape
+
+
+def layout_options(command: Command) -> Command:
+    """Add --shape and --dtype, for files that do not say what they hold."""
+    dtype = click.option(
+        "--dtype",
+        metavar="NAME",
+        help="What they are: uint8, >i2, float32, ...",
+    )
+    return click.option(
+        "--shape",
+        callback=parse_shape,
+        metavar="Z,Y,X",
+        help="How many voxels a .raw or .bin file has along each axis.",
+    )(dtype(command))
+
+
 def input_file(name: str, **settings: Any) -> Callable[[Command], Command]:
     """Add an argument for a file that must exist (else status 2)."""
     return click.argument(name, type=click.Path(exists=True, dir_okay=False), **settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from volcodec.cli.options import dataset_option, force_option, input_file
+from volcodec.cli.options import dataset_option, force_option, input_file, layout_options
 from volcodec.cli.progress import progress_bar
 
 _DEMO_PICTURE = "volcodec-demo.png"
@@ -45,9 +45,10 @@ def _quiet_matplotlib() -> None:
     help="The original, or another copy: adds the map of the errors.",
 )
 @dataset_option("The dataset to show.")
+@layout_options
 @force_option
 def view(file: str, out: str, **given: Any) -> None:
-    """Draw FILE (.vc, .h5, .hdf5 or .npy): its three mid-slices and its projections."""
+    """Draw FILE, a .vc or a volume: its three mid-slices and its projections."""
     from volcodec.view import draw
 
     _quiet_matplotlib()

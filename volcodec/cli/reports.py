@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from volcodec.cli.options import dataset_option, input_file, model_option
+from volcodec.cli.options import dataset_option, input_file, layout_options, model_option
 from volcodec.cli.progress import progress_bar
 from volcodec.cli.texts import as_json, as_lines, decibels, number
 from volcodec.errors import FormatError
@@ -44,6 +44,7 @@ def info(file: str, as_object: bool) -> None:
     help="The volume that was compressed: the promise itself is checked. Once for each frame.",
 )
 @dataset_option("The dataset of ORIGINAL.  [default: as it was]")
+@layout_options
 @model_option
 @_json_option
 def verify(file: str, against: tuple[str, ...], as_object: bool, **given: Any) -> None:

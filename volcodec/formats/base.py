@@ -146,6 +146,11 @@ def normal_box(box: Box, shape: tuple[int, ...]) -> Box:
     return tuple(slice(low, max(low, high)) for low, high, _ in bounds)
 
 
+def reason(error: BaseException) -> str:
+    """Return the message of a library's error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def readable(path: str | os.PathLike[str]) -> str:
     """Return `path` as text; InputError where no such file can be read."""
     name = os.fsdecode(path)

@@ -299,9 +299,9 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...] | N
     return tuple(chunks)
 
 
-def open_source(path: Place, dataset: str | None = None) -> H5Source:
+def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     """Open a dataset of an HDF5 file (a path or a binary file) to read."""
-    return H5Source(path, dataset)
+    return [H5Source(path, dataset)]
 
 
 def create_sink(

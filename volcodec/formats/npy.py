@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from typing import Any, BinaryIO
@@ -11,30 +10,8 @@ import numpy as np
 
 from volcodec.errors import InputError
 from volcodec.formats import Place, is_file, place_name
-from volcodec.formats.atomic import AtomicFile, explain_write_error
-from volcodec.formats.base import Box, Sink, Source, check_volume, normal_box, readable
-
-
-class NpySource(Source):
-    """The array of a `.npy` file; it has no name of its own, so `dataset` names it."""
-
-    def __init__(self, path: Place, dataset: str | None = None) -> None:
-        where = place_name(path)
-        array = _load(path, where)
-        check_volume(where, array.shape, array.dtype)
-        self._array: np.ndarray | None = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.name = dataset or "volume"
-        self.attrs: dict[str, Any] = {}
-
-    def read(self, box: Box) -> np.ndarray:
-        if self._array is None:
-            raise ValueError("the source is closed")
-        return np.array(self._array[normal_box(box, self.shape)], order="C", subok=False)
-
-    def close(self) -> None:
-        self._array = None  # the map goes with its last reference
+from volcodec.formats.base import Box, Sink, Source, normal_box, readable
+from volcodec.formats.mapped import MappedSink, MappedSource
 
 
 def _load(path: Place, where: str) -> np.ndarray:
@@ -58,49 +35,8 @@ def _load(path: Place, where: str) -> np.ndarray:
     return array
 
 
-class NpySink(Sink):
-    """A new `.npy` file in C order; it has no place for attributes."""
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        force: bool = False,
-    ) -> None:
-        self._output = AtomicFile(path, force, math.prod(shape) * dtype.itemsize)
-        try:
-            with open(self._output.temporary, "r+b") as file:
-                start = _write_header(file, shape, dtype)
-                # reserved before it is mapped: a full disk is then an error here, not a SIGBUS
-                _reserve(file, start + math.prod(shape) * dtype.itemsize)
-            self._array: np.ndarray | None = np.memmap(
-                self._output.temporary, dtype, "r+", start, tuple(shape)
-            )
-        except BaseException as error:
-            self._output.abort()
-            if isinstance(error, OSError):
-                raise explain_write_error(error, path) from error
-            raise
-
-    def write(self, box: Box, array: np.ndarray) -> None:
-        if self._array is None:
-            raise ValueError("the sink is closed")
-        self._array[normal_box(box, self._array.shape)] = array
-
-    def commit(self) -> None:
-        if isinstance(self._array, np.memmap):
-            self._array.flush()
-        self._array = None
-        self._output.commit()
-
-    def abort(self) -> None:
-        self._array = None
-        self._output.abort()
-
-
 class NpyStream(Sink):
-    """The same into an open binary file, which can't be mapped: row after row."""
+    """A `.npy` file in C order in an open binary file, which can't be mapped: row after row."""
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._file, self._shape, self._dtype = file, tuple(shape), dtype
@@ -150,25 +86,10 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Make `file` `size` bytes long, with the disk space to hold them."""
-    file.flush()
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-        return
-    except AttributeError:
-        pass  # not on this system
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-    block = bytes(1 << 20)
-    file.writelines(block[: size - start] for start in range(file.tell(), size, len(block)))
-    file.flush()
-
-
-def open_source(path: Place, dataset: str | None = None) -> NpySource:
+def open_series(path: Place, dataset: str | None = None) -> list[Source]:
     """Open a `.npy` file (or a binary file) to read; `dataset` names the volume."""
-    return NpySource(path, dataset)
+    where = place_name(path)
+    return [MappedSource(where, _load(path, where), dataset or "volume", {})]
 
 
 def create_sink(
@@ -178,9 +99,10 @@ def create_sink(
     dataset: str | None = None,
     attrs: dict[str, Any] | None = None,
     force: bool = False,
-) -> NpySink:
+) -> Sink:
     """Begin a `.npy` file; the name and the attributes of the volume have no place in it."""
-    return NpySink(path, shape, np.dtype(dtype), force)
+    dtype = np.dtype(dtype)
+    return MappedSink(path, shape, dtype, lambda file: _write_header(file, shape, dtype), force)
 
 
 def create_stream(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NpyStream:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, VolcodecError
-from ..formats import open_source, suffixes
+from ..formats import is_volume, open_source, suffixes
 
 IN_MEMORY = 2 << 30  # bytes of volumes that are kept; what is beyond is read patch by patch
 _SLAB = 1 << 24  # voxels looked at in one go
@@ -116,15 +116,13 @@ def find(places: Iterable[Path]) -> list[Path]:
 
     Raises InputError where a place does not exist, or a folder holds no volume.
     """
-    known = suffixes()
     out: list[Path] = []
     for place in places:
         if place.is_dir():
-            inside = sorted(
-                p for p in place.rglob("*") if p.suffix.lower() in known and p.is_file()
-            )
+            inside = sorted(p for p in place.rglob("*") if is_volume(p) and p.is_file())
             if not inside:
-                raise InputError(f"{place} holds no volumes: no file ends in {', '.join(known)}")
+                known = ", ".join(suffixes())
+                raise InputError(f"{place} holds no volumes: no file ends in {known}")
             out += inside
         elif place.exists():
             out.append(place)
