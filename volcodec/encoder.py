@@ -338,7 +338,7 @@ class VolumeEncoder:
 
         def predicted(x: float) -> float:
             step = math.exp(x) / mapping.step
-            square = expected_square(spectrum, step, targets.LAMBDA) / voxels
+            square = expected_square(spectrum, step, targets.LAMBDA, lossy.halved) / voxels
             return -10 * math.log10(max(square, 1e-300)) + 20 * math.log10(spread / mapping.step)
 
         return predicted

@@ -100,7 +100,7 @@ class ScaleCoder:
         self.gains = gains
         self.lossless = lossless
         self.predicted = predicted
-        self._halved = bank.quantisers - 1
+        self.halved = bank.quantisers - 1
 
     def _step(self, shape: Shape, level: int, band: int, step: int) -> int:
         if self.lossless:
@@ -112,7 +112,7 @@ class ScaleCoder:
     ) -> Layers:
         if self.predicted:
             return Predicted(shape, levels, tile, hidden)
-        return Lifted(self.bank.pyramid, shape, levels, tile, self._halved)
+        return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
 
     def _network(self) -> tuple[np.ndarray, ...]:
         b = self.bank
@@ -165,7 +165,7 @@ class ScaleCoder:
                 rests = np.empty(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
                 classic = np.empty(coefs.size, np.uint8)
-                turns = np.empty(coefs.size, np.uint8) if self._halved else _NO_TURNS
+                turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
                 weights, expected = _NOTHING, _EMPTY
                 if band and self._expects:
                     codebook = self.bank.codebook[band - 1]
@@ -187,7 +187,7 @@ class ScaleCoder:
                 if predicted.size and not possible:
                     limits = None
                 if self._has_offsets and band:
-                    centroids(coefs, q, expected, self._halved, s, sums)
+                    centroids(coefs, q, expected, self.halved, s, sums)
                 state.close_band(band, size)
                 layers.put(band, q, expected, s)
                 ends = bands.class_ends(size, CLASSES)
@@ -285,7 +285,7 @@ class ScaleCoder:
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.faces, parent.mag, parent.faces, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
-                            *self._network(), self.bank.signs.freq, weights, self._halved,
+                            *self._network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,
                         )  # fmt: skip
