@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from promise_cases import faults
-from volumes import DTYPES, blobs, of_dtype, random_of, third_nan
+from volumes import blobs, of_dtype, random_of, third_nan
 
 import volcodec
 
@@ -66,7 +66,7 @@ def test_the_default_target_is_named() -> None:
     assert Volcodec().get_config() == {"id": "volcodec", "rel_error": 1e-3}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float32"])
 @pytest.mark.parametrize("settings", SETTINGS[2:])
 def test_what_is_encoded_is_a_file_that_keeps_the_promise(
     codec: volcodec.Codec, settings: dict[str, Any], dtype: str

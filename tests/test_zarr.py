@@ -161,7 +161,7 @@ def test_metadata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["i8", "u8", "?", "c8", "S3", [("a", "f4"), ("b", "i2")]])
 @pytest.mark.parametrize("shards", [None, (8, 8, 8)])
-@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.filterwarnings("ignore:The data type")
 def test_refused_dtypes(dtype: Any, shards: Any) -> None:
     with pytest.raises(volcodec.InputError, match="not supported"):
         zarr.create_array(
@@ -237,7 +237,7 @@ def test_most_of_a_chunk_is_read_at_once(wide: Wide) -> None:
     assert store.reads == before + 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_selection(wide: Wide, data: st.DataObject) -> None:
     values, array, _, _ = wide
@@ -249,7 +249,7 @@ def test_any_selection(wide: Wide, data: st.DataObject) -> None:
 
 def test_parts_of_many_chunks_at_once(tmp_path: Path) -> None:
     """More of them than the store has threads."""
-    values = np.rint(200 * blobs((36, 2, 330), "many")).astype("u1")
+    values = np.rint(200 * blobs((18, 2, 330), "many")).astype("u1")
     array = create(LocalStore(tmp_path), values, (2, 2, 330), serializer=Volcodec(lossless=True))
     assert np.array_equal(array[:, 1:, 250:], values[:, 1:, 250:])
     array[:, :, 200:210] = 9

@@ -18,6 +18,7 @@ try:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
     from zarr.core.common import parse_named_configuration
+    from zarr.storage import StorePath
 except ImportError as error:
     raise ImportError(f"{error}: pip install 'volcodec[zarr]'") from error
 
@@ -76,7 +77,8 @@ class Volcodec(ChunkCodec, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     ) -> NDBuffer | None:
         """The ``selection`` of a chunk; None where the chunk isn't stored."""
         region, within = _region(selection, chunk_spec.shape)
-        if region is not None and _worth_ranges(region, chunk_spec.shape):
+        in_store = isinstance(byte_getter, StorePath)  # a chunk of a shard is in memory already
+        if in_store and region is not None and _worth_ranges(region, chunk_spec.shape):
             return await _decode_ranges(byte_getter, chunk_spec, region, within)
         stored = await byte_getter.get(chunk_spec.prototype)
         if stored is None:
