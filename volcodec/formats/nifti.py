@@ -68,7 +68,10 @@ def _geometry(header: Any) -> Geometry:
     dimensions = min(len(header.get_data_shape()), 3)
     spacing = tuple(float(zoom) for zoom in header.get_zooms()[:dimensions])
     unit = _UNITS.get(_units(header)[0], "")
-    return Geometry(spacing[::-1], unit, np.asarray(header.get_best_affine(), np.float64))
+    # without a code nibabel makes an affine up, which places the volume nowhere
+    coded = int(header["sform_code"]) or int(header["qform_code"])
+    affine = np.asarray(header.get_best_affine(), np.float64) if coded else None
+    return Geometry(spacing[::-1], unit, affine)
 
 
 def _units(header: Any) -> tuple[str, str]:
@@ -146,6 +149,7 @@ def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes, Geometry] | None:
         with overheard(_LOG):
             header = kind(raw[: kind.sizeof_hdr])
         found = _geometry(header)
+        _forms(header)  # raises where the quaternion is none
     except Exception:  # nibabel raises many kinds for what is no header, whoever called it so
         return None
     return (header, raw, found) if int(header["vox_offset"]) == len(raw) else None
@@ -153,6 +157,8 @@ def _kept(attrs: dict[str, Any]) -> tuple[Any, bytes, Geometry] | None:
 
 def _place(header: Any, wanted: Geometry) -> None:
     """Set zooms, unit and affine where the header's differ."""
+    had = geometry_of(_geometry(header).attrs(), 3).affine  # None too where it is singular
+    sform, qform = _forms(header)  # of before the zooms change
     if wanted.unit not in ("", *_UNITS.values()):
         wanted = wanted.within("mm")
     if wanted.spacing:
@@ -163,12 +169,22 @@ def _place(header: Any, wanted: Geometry) -> None:
         header.set_xyzt_units(names[wanted.unit], _units(header)[1])
     if wanted.affine is None:
         return
-    if not np.array_equal(header.get_best_affine(), wanted.affine):
-        codes = int(header["sform_code"]), int(header["qform_code"])
-        known = any(codes)
-        # the spaces that the codes name stay the same: a part lies in that of the whole
-        header.set_sform(wanted.affine, codes[0] if known else "aligned")
-        header.set_qform(wanted.affine, codes[1])
+    if had is None:
+        header.set_sform(wanted.affine, "aligned")
+        return
+    if np.array_equal(had, wanted.affine):
+        return
+    # a part lies in the spaces of the whole, which the two forms may name differently
+    moved = np.linalg.solve(had, wanted.affine)
+    if sform is not None:
+        header.set_sform(sform @ moved, int(header["sform_code"]))
+    if qform is not None:
+        header.set_qform(qform @ moved, int(header["qform_code"]))
+
+
+def _forms(header: Any) -> tuple[Any, Any]:
+    """Return the sform and the qform, None where the header has no code for it."""
+    return header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
