@@ -23,11 +23,8 @@ def open_reader(src: Any) -> Iterator[Reader]:
         yield Reader(src)
         return
     name = os.fsdecode(src)
-    with _opened(src, name) as file:
-        try:
-            yield Reader(file)
-        except (FormatError, ModelError) as error:
-            raise type(error)(f"{name}: {error}") from error
+    with _opened(src, name) as file, named(name):
+        yield Reader(file)
 
 
 def _opened(src: Any, name: str) -> AbstractContextManager[ByteSource]:
@@ -37,6 +34,15 @@ def _opened(src: Any, name: str) -> AbstractContextManager[ByteSource]:
         return open(src, "rb")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from None
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Begin each FormatError and ModelError of the block with ``name``, unless it is empty."""
+    try:
+        yield
+    except (FormatError, ModelError) as error:
+        raise type(error)(f"{name}: {error}" if name else str(error)) from error
 
 
 def inspect(src: Any) -> Info:

@@ -1,0 +1,1 @@
+"""What other libraries find volcodec by, each in a module that imports its library itself."""
