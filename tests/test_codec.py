@@ -140,8 +140,10 @@ def test_any_kind_of_source(tiled: Tiled, tmp_path: Path) -> None:
     for buffering in (-1, 0):
         with path.open("rb", buffering=buffering) as file:
             assert np.array_equal(volcodec.decode(file), whole)
-    with pytest.raises(InputError, match="decompress"):
-        volcodec.decode(path)
+    for place in (path, str(path)):
+        assert np.array_equal(volcodec.decode(place), whole)
+    with pytest.raises(InputError, match=r"b\.vc"):
+        volcodec.decode(tmp_path / "b.vc")
     with pytest.raises(VolcodecError):
         volcodec.decode(b"")
 

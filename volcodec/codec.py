@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import numpy as np
 
 from . import models
-from .container import Reader
 from .container.header import MAX_ATTRS
 from .decoder import Progress, VolumeDecoder
 from .encoder import VolumeEncoder, to_bytes
 from .errors import FormatError, InputError
+from .inspection import open_reader
 from .request import Options
 from .targets import target
 from .tiles import ArraySource, whole_number
@@ -179,7 +178,7 @@ def decode(
     max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
-    """Decompress bytes (or a seekable binary file, or what has ``read_at``) to an array.
+    """Decompress a .vc (bytes, path, URL, seekable binary file, what has ``read_at``) to an array.
 
     Args:
         region: slices in the voxels of ``level``; only the tiles they touch are read.
@@ -198,38 +197,17 @@ def decode(
     name = check_device(device)
     if on_damage not in ("raise", "fill"):
         raise InputError(f"on_damage is raise or fill, not {on_damage!r}")
-    source = blob.path if hasattr(blob, "path") else blob
-    if isinstance(source, (str, os.PathLike)):
-        raise InputError("decode takes the bytes of a file; for paths there is decompress")
-    decoder = VolumeDecoder(Reader(source), model, threads)
-    level = whole_number(level, "level")
-    frames = decoder.frame_of(frame)
-    where = decoder.region(region, level)
-    shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
-    if frame is None and len(frames) > 1:
-        shape = (len(frames), *shape)
-    size = int(np.prod([float(n) for n in shape])) * decoder.dtype.itemsize
-    if max_bytes is not None and size > max_bytes:
-        raise FormatError(f"the result takes {size} bytes, more than max_bytes={max_bytes}")
-    if out is None:
-        try:
-            result = np.empty(shape, decoder.dtype)
-        except (MemoryError, ValueError):
-            raise FormatError(f"the volume takes {size} bytes, more than there is memory") from None
-    else:
-        if not isinstance(out, np.ndarray) or not out.flags.writeable:
-            raise InputError("out must be a numpy array that can be written to")
-        if out.shape != shape or out.dtype != decoder.dtype:
-            raise InputError(f"out must be {decoder.dtype} {shape}, not {out.dtype} {out.shape}")
-        result = out
-    by_frame = result.reshape((len(frames), *(s.stop - s.start for s in where)))
-    damaged: list[int] = []
-    for target_array, index in zip(by_frame, frames, strict=True):
-
-        def write(box: Any, values: np.ndarray, into: np.ndarray = target_array) -> None:
-            into[box] = values
-
-        damaged += decoder.read(index, where, level, write, on_damage, progress)
+    with open_reader(blob) as reader:
+        decoder = VolumeDecoder(reader, model, threads)
+        level = whole_number(level, "level")
+        frames = decoder.frame_of(frame)
+        where = decoder.region(region, level)
+        shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
+        if frame is None and len(frames) > 1:
+            shape = (len(frames), *shape)
+        result = _room(shape, decoder.dtype, out, max_bytes)
+        by_frame = result.reshape((len(frames), *(s.stop - s.start for s in where)))
+        damaged = decoder.fill(by_frame, frames, where, level, on_damage, progress)
     if damaged:
         import warnings
 
@@ -241,3 +219,22 @@ def decode(
 
         return torch.from_numpy(result.astype(decoder.settings.mapping.dtype)).to("cuda")
     return result
+
+
+def _room(
+    shape: tuple[int, ...], dtype: np.dtype[Any], out: np.ndarray | None, max_bytes: int | None
+) -> np.ndarray:
+    """The array to decode to: ``out``, checked, or a new one of at most ``max_bytes``."""
+    size = int(np.prod([float(n) for n in shape])) * dtype.itemsize
+    if max_bytes is not None and size > max_bytes:
+        raise FormatError(f"the result takes {size} bytes, more than max_bytes={max_bytes}")
+    if out is None:
+        try:
+            return np.empty(shape, dtype)
+        except (MemoryError, ValueError):
+            raise FormatError(f"the volume takes {size} bytes, more than there is memory") from None
+    if not isinstance(out, np.ndarray) or not out.flags.writeable:
+        raise InputError("out must be a numpy array that can be written to")
+    if out.shape != shape or out.dtype != dtype:
+        raise InputError(f"out must be {dtype} {shape}, not {out.dtype} {out.shape}")
+    return out

@@ -207,6 +207,25 @@ class VolumeDecoder:
                 progress(done, len(wanted), "decode")
         return damaged
 
+    def fill(
+        self,
+        out: np.ndarray,
+        frames: list[int],
+        region: tuple[slice, slice, slice],
+        level: int,
+        on_damage: str = "raise",
+        progress: Progress | None = None,
+    ) -> list[int]:
+        """Decode ``region`` of ``frames`` to ``out`` (frame, z, y, x); returns damaged tiles."""
+        damaged: list[int] = []
+        for part, frame in zip(out, frames, strict=True):
+
+            def write(box: Box, values: np.ndarray, part: np.ndarray = part) -> None:
+                part[box] = values
+
+            damaged += self.read(frame, region, level, write, on_damage, progress)
+        return damaged
+
     def frame_of(self, frame: int | None) -> list[int]:
         """The frames asked for: one, or all."""
         if frame is None:

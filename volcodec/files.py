@@ -23,6 +23,7 @@ from .formats import create_sink, is_file, open_series
 from .formats.atomic import atomic_output
 from .formats.geometry import part_of
 from .inspection import open_reader
+from .remote import is_url, remote_output
 from .targets import target
 from .tiles import ArraySource, Source
 
@@ -48,15 +49,18 @@ class Summary:
 
 @contextmanager
 def _output(dst: Any, force: bool) -> Iterator[BinaryIO]:
-    if isinstance(dst, (str, os.PathLike)):
+    if is_url(dst):
+        with remote_output(dst, force) as file:
+            yield file
+    elif isinstance(dst, (str, os.PathLike)):
         with atomic_output(dst, force) as file:
             yield file
     elif is_file(dst) and dst.seekable() and dst.readable():
         yield dst
     else:
         raise InputError(
-            f'the output is a path or a seekable binary file opened to read and write ("w+b"), '
-            f"not {dst!r}"
+            "the output is a path, a URL or a seekable binary file opened to read and write "
+            f'("w+b"), not {dst!r}'
         )
 
 
@@ -98,12 +102,13 @@ def compress(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
-    """Compress ``src`` to ``dst``: a path (written beside its place, then renamed) or a file.
+    """Compress ``src`` to ``dst``: a path (written beside its place, then renamed), URL or file.
 
     ``src`` is a path, a binary file (HDF5 or .npy), an array, a tensor or anything with ``shape``,
     ``dtype`` and ``read(box)``; a list of them is the frames of one series, as a file of four
     dimensions is. ``shape`` and ``dtype`` say what a .raw or .bin file holds. ``dst``, where it is
-    a file, is seekable and opened to read and write. Targets and options as for ``Codec.encode``.
+    a file, is seekable and opened to read and write; to a URL the file is uploaded when it is
+    finished. Targets and options as for ``Codec.encode``.
     InputError where the input or the target can't be honoured; an existing ``dst`` is refused
     without ``force``.
     """
@@ -169,13 +174,15 @@ def decompress(
     force: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Decompress a .vc (path, bytes or binary file) to a volume file, tile by tile.
+    """Decompress a .vc (path, URL, bytes or binary file) to a volume file, tile by tile.
 
     ``dst`` is a path whose suffix names the format (an existing one is refused without
     ``force``) or a seekable binary file, to which a .npy is written. Several frames become the
     first axis unless ``frame`` names one.
     """
     check_device(device)
+    if is_url(dst):
+        raise InputError(f"{dst}: a volume is written to a path or a file object, not to a URL")
     with open_reader(src) as reader:
         decoder = VolumeDecoder(reader, model, threads)
         frames = decoder.frame_of(frame)

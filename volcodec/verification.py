@@ -86,7 +86,7 @@ def verify(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Check a .vc (path, bytes or file): every checksum and, ``against`` the original (a path,
+    """Check a .vc (path, URL, bytes or file): every checksum and, ``against`` the original (a path,
     an array, or a list for a series), every promise the file makes. ``shape`` and ``dtype`` say
     what a .raw or .bin original holds. FormatError where not even the front can be read.
     """

@@ -16,6 +16,7 @@ from volcodec.cli.options import (
     parse_region,
     take_target,
     target_options,
+    vc_file,
 )
 from volcodec.cli.progress import progress_bar
 from volcodec.cli.texts import decibels, number
@@ -102,7 +103,7 @@ def summary_line(out: str, summary: Any) -> str:
 
 
 @click.command(short_help="Write the volume of a .vc file, or a part of it.")
-@input_file("file", metavar="IN.vc")
+@vc_file("IN.vc")
 @click.argument("out", type=click.Path(), metavar="OUT")
 @dataset_option("What the dataset of OUT is called.  [default: as it was]")
 @model_option
@@ -123,7 +124,7 @@ def summary_line(out: str, summary: Any) -> str:
 @machine_options
 @force_option
 def decompress(file: str, out: str, **given: Any) -> None:
-    """Decompress IN.vc to OUT: .h5, .npy, .nii, .mrc, .tif, .raw, ... as its name says."""
+    """Decompress IN.vc, a path or a URL, to OUT: .h5, .npy, .nii, .mrc, .raw, ... by its name."""
     import volcodec
 
     with progress_bar() as progress:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from volcodec.remote import is_url
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # (parameter, option, type, help); each is a target of the encoder, of which one is given
@@ -117,6 +119,21 @@ def layout_options(command: Command) -> Command:
 def input_file(name: str, **settings: Any) -> Callable[[Command], Command]:
     """Add an argument for a file that must exist (else status 2)."""
     return click.argument(name, type=click.Path(exists=True, dir_okay=False), **settings)
+
+
+class VcFile(click.Path):
+    """The type of a .vc file that must exist, or of a URL, which is not looked for beforehand."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+def vc_file(metavar: str) -> Callable[[Command], Command]:
+    """Add the argument FILE, a .vc file by its path or URL."""
+    return click.argument("file", type=VcFile(), metavar=metavar)
 
 
 def dataset_option(text: str) -> Callable[[Command], Command]:

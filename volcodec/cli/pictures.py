@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from volcodec.cli.options import dataset_option, force_option, input_file, layout_options
+from volcodec.cli.options import dataset_option, force_option, layout_options, vc_file
 from volcodec.cli.progress import progress_bar
 
 _DEMO_PICTURE = "volcodec-demo.png"
@@ -27,7 +27,7 @@ def _quiet_matplotlib() -> None:
 
 
 @click.command(short_help="Draw a picture of a volume, or of the error of a copy.")
-@input_file("file", metavar="FILE")
+@vc_file("FILE")
 @click.option(
     "-o",
     "--output",

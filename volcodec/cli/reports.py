@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from volcodec.cli.options import dataset_option, input_file, layout_options, model_option
+from volcodec.cli.options import dataset_option, layout_options, model_option, vc_file
 from volcodec.cli.progress import progress_bar
 from volcodec.cli.texts import as_json, as_lines, decibels, number
 from volcodec.errors import FormatError
@@ -24,7 +24,7 @@ def show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> 
 
 
 @click.command(short_help="Show what a .vc file says of itself.")
-@input_file("file", metavar="FILE.vc")
+@vc_file("FILE.vc")
 @_json_option
 def info(file: str, as_object: bool) -> None:
     """Show everything that FILE.vc says of itself; nothing is decoded."""
@@ -35,7 +35,7 @@ def info(file: str, as_object: bool) -> None:
 
 
 @click.command(short_help="Check a .vc file, and its promise against the original.")
-@input_file("file", metavar="FILE.vc")
+@vc_file("FILE.vc")
 @click.option(
     "--against",
     type=click.Path(exists=True, dir_okay=False),

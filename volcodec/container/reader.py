@@ -18,6 +18,7 @@ class Reader:
 
     Opening reads the first FIRST_READ bytes, and once more where header and index are longer.
     A file whose payload is cut short still opens; the streams that are missing raise.
+    ``front_checksum`` covers the checksums of all that follows, so it changes where anything does.
     May be used from several threads. Raises FormatError for whatever is not a valid file.
     """
 
@@ -51,6 +52,7 @@ class Reader:
         self.index: TileIndex = TileIndex(packed, self.header)
         self.header_size: int = PREAMBLE_SIZE + header_size
         self.index_size: int = index_size
+        self.front_checksum: int = zlib.crc32(head[:front])
         self._model_offset = front + self.header.gap
         model = self.header.model_length
         self.payload_offset: int = self._model_offset + (model + 4 if model else 0)

@@ -1,1 +1,1 @@
-"""Codecs of other libraries' chunk stores, each in a module that imports its library itself."""
+"""What other libraries find volcodec by, each in a module that imports its library itself."""
