@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from volumes import DTYPES, blobs, of_dtype, random_of
 import volcodec
 from volcodec import motion
 from volcodec.container import Reader
+from volcodec.tilecoder import TileCoder
 from volcodec.tiledecoder import FOLLOWS, GROUP
 
 SHAPE = (17, 20, 15)
@@ -168,3 +170,27 @@ def test_moved_repeats_the_border() -> None:
     assert np.array_equal(motion.moved(a, (0, 0, 1))[..., 1:], a[..., :-1])
     assert np.array_equal(motion.moved(a, (0, 0, 1))[..., 0], a[..., 0])
     assert np.array_equal(motion.moved(a, (-127, 0, 0)), np.stack([a[1], a[1]]))
+
+
+def test_tiles_wait_for_those_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a frame is one tile, threads reach the next while the one before is being coded."""
+    frames = drifting(5, (10, 11, 12))
+    slow = TileCoder.follow
+
+    def follow(self: TileCoder, *given: Any) -> Any:
+        time.sleep(0.05)
+        return slow(self, *given)
+
+    monkeypatch.setattr(TileCoder, "follow", follow)
+    assert compressed(frames, max_error=1e-3, threads=4) == compressed(
+        frames, max_error=1e-3, threads=1
+    )
+
+
+def test_a_failure_ends_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> None:
+        raise volcodec.VolcodecError("no")
+
+    monkeypatch.setattr(TileCoder, "follow", fail)
+    with pytest.raises(volcodec.VolcodecError, match="no"):
+        compressed(drifting(5, (10, 11, 12)), max_error=1e-3, threads=4)

@@ -139,14 +139,16 @@ class VolumeEncoder:
 
         def work(i: int) -> Tile:
             # tiles are begun in order, so that what this one waits for is done or being done
+            mine = decoded[i]
             try:
-                before = decoded.pop(i - step).result() if i // step % GROUP else None
+                before = decoded[i - step].result() if i // step % GROUP else None
                 tile, values = self.coder.follow(self._read(i), before, settings)
             except BaseException as error:
-                decoded[i].set_exception(error)
+                mine.set_exception(error)
                 raise
             if (i // step + 1) % GROUP and i + step < self.count:
-                decoded[i].set_result(values)
+                mine.set_result(values)
+            decoded.pop(i - step, None)  # its values are not needed any more
             return tile
 
         return self._map(work, range(self.count), stage)
