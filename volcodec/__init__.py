@@ -21,7 +21,7 @@ _LAZY = {
     "decompress": "files",
     "verify": "verification",
 }
-_SUBMODULES = ("models",)
+_SUBMODULES = ("dask", "models")
 __all__ = [
     "Codec",
     "FormatError",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from .container import Header, TileEntry, pack, packed_size
 from .container.header import IDENTITY_SIZE
 from .errors import InputError
 from .models import Model
-from .parallel import ordered_map
+from .parallel import Pending, ordered, ordered_map
 from .quantiser import expected_square
 from .request import Options, check_dtype, check_shape
 from .scales import scale_count
@@ -24,7 +26,8 @@ from .survey import Survey, survey
 from .targets import Target
 from .tilecoder import Settings, Tile, TileCoder
 from .tiledecoder import CONSTANT, RAW
-from .tiles import Source, boxes, tile_shape
+from .tiles import Source, WorkingSource, boxes, tile_shape
+from .tiletask import TileTask, TileWork, tile_values
 from .transform.pyramid import FRACTION, default_levels
 from .values import Mapping, shortened
 
@@ -94,40 +97,71 @@ class VolumeEncoder:
 
     # ---------------------------------------------------------------- tiles
 
+    def _place(self, index: int) -> tuple[Source, tuple[slice, ...]]:
+        """Where a tile lies: its frame, and the box in it."""
+        frame, place = divmod(index, len(self.per_frame))
+        return self.frames[frame], self.per_frame[place][3 - self.ndim :]
+
     def _read(self, index: int) -> np.ndarray:
         """The values of a tile: native dtype, three axes, C order."""
-        frame, place = divmod(index, len(self.per_frame))
-        box = self.per_frame[place]
-        values = self.frames[frame].read(box if self.ndim == 3 else box[1:])
-        values = np.ascontiguousarray(values, dtype=self.dtype)
-        return values.reshape(tuple(s.stop - s.start for s in box))
+        source, box = self._place(index)
+        return tile_values(source.read(box), self.dtype)
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
         indices = list(indices)
-        self._progress(0, len(indices), stage)
-        for done, out in enumerate(ordered_map(work, indices, self.options.threads), 1):
-            self._progress(done, len(indices), stage)
+        return self._told(ordered_map(work, indices, self.options.threads), len(indices), stage)
+
+    def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
+        """``results``, of which there are ``count``, and progress with each."""
+        self._progress(0, count, stage)
+        for done, out in enumerate(results, 1):
+            self._progress(done, count, stage)
             yield out
+
+    def _each(
+        self,
+        work: TileWork[Any],
+        indices: Sequence[int],
+        stage: str,
+        ready: dict[int, Any] | None = None,
+    ) -> Iterator[Any]:
+        """``work`` on tiles, in order, but for those ``ready``: here, or where the voxels are."""
+        given = ready or {}
+        if not all(isinstance(frame, WorkingSource) for frame in self.frames):
+
+            def here(i: int) -> Any:
+                return given.pop(i) if i in given else work(self.coder, self._read(i))
+
+            return self._map(here, indices, stage)
+        task = TileTask.of(work, self.dtype, self.model, self.coder.thorough)
+
+        def submit(i: int) -> Pending[Any]:
+            if i in given:
+                done: Future[Any] = Future()
+                done.set_result(given.pop(i))
+                return done
+            source, box = self._place(i)
+            return source.submit(task, box)  # type: ignore[attr-defined]  # as was looked at
+
+        ahead = self.frames[0].ahead()  # type: ignore[attr-defined]
+        return self._told(ordered(submit, indices, ahead), len(indices), stage)
 
     def look(self) -> Survey:
         """The survey of all frames (made once)."""
         if self._look is None:
 
-            def run(work: Callable[[np.ndarray], Any], _: Iterable[np.ndarray]) -> Iterable[Any]:
-                return self._map(lambda i: work(self._read(i)), range(self.count), "survey")
+            def run(work: Callable[[np.ndarray], Any]) -> Iterable[Any]:
+                return self._each(partial(_without_coder, work), range(self.count), "survey")
 
-            self._look = survey(lambda: (), self.background, self.dtype, run)
+            self._look = survey(self.background, self.dtype, run)
         return self._look
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
         """All tiles in the order of the file, coded in parallel."""
         ready = self._ready[1] if self._ready and self._ready[0] == settings else {}
         self._ready = None
-
-        def work(i: int) -> Tile:
-            return ready.pop(i) if i in ready else self.coder.encode(self._read(i), settings)
-
-        return self._map(work, range(self.count), stage)
+        work = partial(TileCoder.encode, s=settings)
+        return self._each(work, range(self.count), stage, ready)
 
     # ---------------------------------------------------------------- support
 
@@ -168,7 +202,7 @@ class VolumeEncoder:
 
     def _sample(self, indices: list[int], s: Settings) -> dict[int, Tile]:
         """Some tiles, coded; they are used again if these become the settings of the file."""
-        found = self._map(lambda i: self.coder.encode(self._read(i), s), indices, "support")
+        found = self._each(partial(TileCoder.encode, s=s), indices, "support")
         return dict(zip(indices, found, strict=True))
 
     # ---------------------------------------------------------------- the whole
@@ -291,24 +325,14 @@ class VolumeEncoder:
     def _prediction(self) -> search.Prediction:
         """PSNR as a function of the log step, from how the coefficients are spread."""
         spread = self.look().range
-        lossy = self.coder.coders.get("lossy")
         unit = spread * 2.0**-_SPECTRUM_BITS
-        if lossy is None or unit < np.finfo(np.float64).tiny:
+        if "lossy" not in self.coder.coders or unit < np.finfo(np.float64).tiny:
             return search.plain_prediction(spread)
         middle = self.look().low / 2 + self.look().high / 2
         mapping = Mapping(self.dtype, "real", middle, 0.0, unit * (1 << FRACTION), 0.0)
         chosen = range(0, self.count, -(-self.count // _SPECTRUM_TILES))
-
-        def work(i: int) -> tuple[np.ndarray, int]:
-            values = self._read(i)
-            if self.dtype.kind == "f":
-                values = np.where(np.isfinite(values), values, self.dtype.type(middle))
-            integers = mapping.to_integers(values, unit)
-            if integers is None:  # a middle that float16 can't tell from infinity, say
-                return np.zeros(0), 0
-            return lossy.spectrum(integers, self.levels), values.size
-
-        found = [(part, size) for part, size in self._map(work, chosen, "look") if size]
+        work = partial(TileCoder.spectrum, mapping=mapping, unit=unit, levels=self.levels)
+        found = [(part, size) for part, size in self._each(work, chosen, "look") if size]
         if not found:
             return search.plain_prediction(spread)
         spectrum = sum(part for part, _ in found)
@@ -379,6 +403,10 @@ class VolumeEncoder:
             model_sha256=model.identity[:IDENTITY_SIZE] if model else b"",
             model_length=len(model.data) if model and self.options.embed_model else 0,
         )  # fmt: skip
+
+
+def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:
+    return work(values)
 
 
 def _up(value: float, limit: float) -> float:

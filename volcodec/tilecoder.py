@@ -33,7 +33,7 @@ from .tiledecoder import (
     base_integers,
     beside,
 )
-from .values import to_ordered
+from .values import Mapping, to_ordered
 from .voxels import Look
 
 _ZSTD_LEVEL = 3
@@ -116,6 +116,20 @@ class TileCoder:
             if tile is not None:
                 return tile
         raise VolcodecError("a tile could not be coded within its bound: please report this")
+
+    def spectrum(
+        self, values: np.ndarray, mapping: Mapping, unit: float, levels: int
+    ) -> tuple[np.ndarray, int]:
+        """How the coefficients of ``values`` are spread, and of how many voxels.
+
+        Of 0 where they overflow: with an origin that float16 can't tell from infinity, say.
+        """
+        if values.dtype.kind == "f":
+            values = np.where(np.isfinite(values), values, values.dtype.type(mapping.origin))
+        integers = mapping.to_integers(values, unit)
+        if integers is None:
+            return np.zeros(0), 0
+        return self.coders["lossy"].spectrum(integers, levels), values.size
 
     def _checked(
         self, values: np.ndarray, coding: int, flags: int, streams: tuple[bytes, ...], s: Settings
