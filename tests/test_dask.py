@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def test_from_vc(tmp_path: Path, tiled: Tiled, client: Any) -> None:
     assert np.array_equal(larger.compute(), volcodec.decode(tiled[1], level=1))
 
 
-def test_the_name_of_an_array_is_that_of_what_it_holds(tmp_path: Path, tiled: Tiled) -> None:
+def test_an_array_is_of_one_file(tmp_path: Path, tiled: Tiled, client: Any) -> None:
     volume, blob = tiled
     path = tmp_path / "a.vc"
     path.write_bytes(blob)
@@ -73,6 +72,11 @@ def test_the_name_of_an_array_is_that_of_what_it_holds(tmp_path: Path, tiled: Ti
     assert first.name != volcodec.dask.from_vc(path).name
     with pytest.raises(FormatError, match=r"a\.vc"):  # of the old file, whose place is taken
         first.compute()
+    with pytest.raises(FormatError, match="no longer the file"):
+        client.compute(first).result()
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.vc"):
+        client.compute(first[:9]).result()
 
 
 @pytest.mark.parametrize(
@@ -81,8 +85,7 @@ def test_the_name_of_an_array_is_that_of_what_it_holds(tmp_path: Path, tiled: Ti
         {"max_error": 1e-2},
         {"rel_error": 1e-3, "support": "exact"},
         {"psnr": 40},
-        {"ratio": 8},
-        {"bits": 3, "effort": 7},
+        {"ratio": 8, "effort": 7},
         {"lossless": True},
     ],
     ids=lambda target: next(iter(target)),
@@ -90,22 +93,23 @@ def test_the_name_of_an_array_is_that_of_what_it_holds(tmp_path: Path, tiled: Ti
 def test_the_same_bytes_for_every_target(
     tmp_path: Path, client: Any, target: dict[str, Any]
 ) -> None:
-    volume = blobs((20, 21, 22), "cluster").astype("f4")
+    volume = blobs((16, 17, 18), "cluster").astype("f4")
     expected = compressed(volume, tmp_path / "one.vc", tile=12, **target)
-    array = da.from_array(volume, chunks=(9, 21, 12))
+    array = da.from_array(volume, chunks=(9, 17, 12))
     summary = volcodec.dask.to_vc(array, tmp_path / "many.vc", client=client, tile=12, **target)
     assert (tmp_path / "many.vc").read_bytes() == expected
     assert summary.file_bytes == len(expected)
     assert summary.ratio == volume.nbytes / len(expected)
 
 
-@pytest.mark.parametrize("name", ["uint8", "int16", "float64", "nan", "slice", "swapped"])
+@pytest.mark.parametrize("name", ["integers", "float64 with NaN", "swapped slice"])
 def test_the_same_bytes_for_every_kind_of_array(tmp_path: Path, client: Any, name: str) -> None:
-    volume = {
-        "nan": nan_block,
-        "slice": lambda: blobs((33, 21), "flat").astype("f4"),
-        "swapped": lambda: of_dtype("float32").astype(">f4"),
-    }.get(name, partial(of_dtype, name))()
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        "integers": lambda: of_dtype("int16"),
+        "float64 with NaN": nan_block,
+        "swapped slice": lambda: blobs((33, 21), "flat").astype(">f4"),
+    }
+    volume = makers[name]()
     expected = compressed(volume, tmp_path / "one.vc", tile=12)
     array = da.from_array(volume, chunks=7)
     volcodec.dask.to_vc(array, tmp_path / "many.vc", client=client, tile=12)
@@ -114,22 +118,22 @@ def test_the_same_bytes_for_every_kind_of_array(tmp_path: Path, client: Any, nam
 
 def test_a_worker_is_killed(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "_IN_MEMORY", 0)  # tile by tile, as a large volume is written
-    volume = blobs((40, 40, 30), "killed").astype("f4")
-    expected = compressed(volume, tmp_path / "one.vc", tile=10)
+    volume = blobs((24, 32, 24), "killed").astype("f4")
+    expected = compressed(volume, tmp_path / "one.vc", tile=8)
     before = set(client.run(os.getpid).values())
     victim = min(before)
     told: list[tuple[int, int, str]] = []
 
     def kill(*step: Any) -> None:
         told.append(step)
-        if step == (11, 48, "encode"):
+        if step == (11, 36, "encode"):
             os.kill(victim, signal.SIGKILL)
 
-    array = da.from_array(volume, chunks=10)
-    volcodec.dask.to_vc(array, tmp_path / "many.vc", client=client, tile=10, progress=kill)
+    array = da.from_array(volume, chunks=8)
+    volcodec.dask.to_vc(array, tmp_path / "many.vc", client=client, tile=8, progress=kill)
     assert (tmp_path / "many.vc").read_bytes() == expected
-    assert [done for done, _, stage in told if stage == "encode"] == list(range(49))
-    client.wait_for_workers(2)
+    assert [done for done, _, stage in told if stage == "encode"] == list(range(37))
+    client.wait_for_workers(2, timeout=60)
     after = set(client.run(os.getpid).values())
     assert victim not in after and len(after) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["one.vc", "many.vc"]
@@ -143,7 +147,7 @@ def _models_read() -> tuple[int, int]:
 
 def test_a_model_by_its_path_is_read_once(tmp_path: Path, client: Any) -> None:
     (tmp_path / "own.safetensors").write_bytes(tiny_model())
-    volume = blobs((24, 24, 24), "own").astype("f4")
+    volume = blobs((16, 16, 24), "own").astype("f4")
     options: dict[str, Any] = {"model": tmp_path / "own", "tile": 8}
     expected = compressed(volume, tmp_path / "one.vc", **options)
     client.run(tiletask._coder.cache_clear)
@@ -151,8 +155,8 @@ def test_a_model_by_its_path_is_read_once(tmp_path: Path, client: Any) -> None:
     volcodec.dask.to_vc(array, tmp_path / "many.vc", client=client, **options)
     assert (tmp_path / "many.vc").read_bytes() == expected
     counts = client.run(_models_read).values()
-    assert [misses for misses, _ in counts] == [1, 1]
-    assert sum(hits for _, hits in counts) > 27
+    assert max(misses for misses, _ in counts) == 1
+    assert sum(misses + hits for misses, hits in counts) >= 2 * 12  # surveyed and coded
 
 
 def test_a_task_says_which_model_it_lacks(codec: volcodec.Codec) -> None:
@@ -194,27 +198,23 @@ def test_what_goes_wrong(tmp_path: Path, client: Any) -> None:
 
 
 def test_few_are_under_way_and_all_are_given_up() -> None:
-    pending: dict[int, Future[int]] = {}
+    begun: list[Future[int]] = []
 
     def submit(item: int) -> Future[int]:
-        pending[item] = Future()
-        if item != 7:
-            pending[item].set_result(item)
-        return pending[item]
+        begun.append(Future())
+        if item < 7:
+            begun[item].set_result(item)
+        return begun[item]
 
     results = ordered(submit, range(100), 4)
     for expected in range(7):
         assert next(results) == expected
-        assert len(pending) == expected + 4
-    pending[7].set_exception(KeyError("seven"))
+        assert len(begun) == expected + 4
+    begun[7].set_exception(KeyError("seven"))
     with pytest.raises(KeyError):
         next(results)
-    assert len(pending) == 11
-    results = ordered(submit, range(7, 20), 4)
-    pending.clear()
-    with pytest.raises(InputError):
-        results.throw(InputError("before it began"))
-    assert not pending
+    assert len(begun) == 11
+    assert all(future.cancelled() for future in begun[8:])
 
 
 def test_a_missing_library_is_named() -> None:
@@ -226,14 +226,14 @@ def test_a_missing_library_is_named() -> None:
 
 def test_examples_of_the_page(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    volume = blobs((40, 36, 130), "page").astype("f4")
+    volume = blobs((24, 26, 50), "page").astype("f4")
     names: dict[str, Any] = {
         "volcodec": volcodec,
-        "array": da.from_array(volume, chunks=(20, 36, 65)),
+        "array": da.from_array(volume, chunks=(12, 26, 25)),
         "Client": lambda n_workers: client,
     }
     (code,) = python_examples("dask.md")
     with client.as_current():
         exec(code, names)
     assert np.abs(names["mean"] - volume.mean(0)).max() <= 1e-3
-    assert names["quick"].shape == (10, 9, 33)
+    assert names["quick"].shape == (6, 7, 13)

@@ -97,15 +97,15 @@ class VolumeEncoder:
 
     # ---------------------------------------------------------------- tiles
 
-    def _place(self, index: int) -> tuple[Source, tuple[slice, ...]]:
-        """Where a tile lies: its frame, and the box in it."""
+    def _place(self, index: int) -> tuple[int, tuple[slice, ...]]:
+        """Where a tile lies: the number of its frame, and the box in it."""
         frame, place = divmod(index, len(self.per_frame))
-        return self.frames[frame], self.per_frame[place][3 - self.ndim :]
+        return frame, self.per_frame[place][3 - self.ndim :]
 
     def _read(self, index: int) -> np.ndarray:
         """The values of a tile: native dtype, three axes, C order."""
-        source, box = self._place(index)
-        return tile_values(source.read(box), self.dtype)
+        frame, box = self._place(index)
+        return tile_values(self.frames[frame].read(box), self.dtype)
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
         indices = list(indices)
@@ -127,7 +127,8 @@ class VolumeEncoder:
     ) -> Iterator[Any]:
         """``work`` on tiles, in order, but for those ``ready``: here, or where the voxels are."""
         given = ready or {}
-        if not all(isinstance(frame, WorkingSource) for frame in self.frames):
+        sources = [frame for frame in self.frames if isinstance(frame, WorkingSource)]
+        if len(sources) < len(self.frames):
 
             def here(i: int) -> Any:
                 return given.pop(i) if i in given else work(self.coder, self._read(i))
@@ -140,11 +141,10 @@ class VolumeEncoder:
                 done: Future[Any] = Future()
                 done.set_result(given.pop(i))
                 return done
-            source, box = self._place(i)
-            return source.submit(task, box)  # type: ignore[attr-defined]  # as was looked at
+            frame, box = self._place(i)
+            return sources[frame].submit(task, box)
 
-        ahead = self.frames[0].ahead()  # type: ignore[attr-defined]
-        return self._told(ordered(submit, indices, ahead), len(indices), stage)
+        return self._told(ordered(submit, indices, sources[0].ahead()), len(indices), stage)
 
     def look(self) -> Survey:
         """The survey of all frames (made once)."""
