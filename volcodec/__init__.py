@@ -21,7 +21,7 @@ _LAZY = {
     "decompress": "files",
     "verify": "verification",
 }
-_SUBMODULES = ("hdf5", "models")
+_SUBMODULES = ("dask", "hdf5", "models")
 __all__ = [
     "Codec",
     "FormatError",

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import models
+from .assembly import to_bytes
 from .container.header import MAX_ATTRS
 from .decoder import Progress, VolumeDecoder
-from .encoder import VolumeEncoder, to_bytes
+from .encoder import VolumeEncoder
 from .errors import FormatError, InputError
 from .inspection import open_reader
 from .request import Options

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import search, targets
-from .container import Header, TileEntry, pack, packed_size
+from .assembly import Totals, rounded_up
+from .container import Header, TileEntry, packed_size
 from .container.header import IDENTITY_SIZE
 from .errors import InputError
-from .models import TRELLIS, Model
-from .parallel import ordered_map
+from .models import Model
+from .parallel import Pending, ordered, ordered_map
 from .quantiser import expected_square
 from .request import Options, check_dtype, check_shape
 from .scales import scale_count
@@ -24,8 +26,9 @@ from .search import Outcome
 from .survey import Survey, survey
 from .targets import Target
 from .tilecoder import Settings, Tile, TileCoder
-from .tiledecoder import CONSTANT, GROUP, RAW
-from .tiles import Source, boxes, tile_shape
+from .tiledecoder import GROUP
+from .tiles import Source, WorkingSource, boxes, tile_shape
+from .tiletask import TileTask, TileWork, tile_values
 from .transform.pyramid import FRACTION, default_levels
 from .values import Mapping, shortened
 
@@ -95,29 +98,63 @@ class VolumeEncoder:
 
     # ---------------------------------------------------------------- tiles
 
+    def _place(self, index: int) -> tuple[int, tuple[slice, ...]]:
+        """Where a tile lies: the number of its frame, and the box in it."""
+        frame, place = divmod(index, len(self.per_frame))
+        return frame, self.per_frame[place][3 - self.ndim :]
+
     def _read(self, index: int) -> np.ndarray:
         """The values of a tile: native dtype, three axes, C order."""
-        frame, place = divmod(index, len(self.per_frame))
-        box = self.per_frame[place]
-        values = self.frames[frame].read(box if self.ndim == 3 else box[1:])
-        values = np.ascontiguousarray(values, dtype=self.dtype)
-        return values.reshape(tuple(s.stop - s.start for s in box))
+        frame, box = self._place(index)
+        return tile_values(self.frames[frame].read(box), self.dtype)
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
         indices = list(indices)
-        self._progress(0, len(indices), stage)
-        for done, out in enumerate(ordered_map(work, indices, self.options.threads), 1):
-            self._progress(done, len(indices), stage)
+        return self._told(ordered_map(work, indices, self.options.threads), len(indices), stage)
+
+    def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
+        """``results``, of which there are ``count``, and progress with each."""
+        self._progress(0, count, stage)
+        for done, out in enumerate(results, 1):
+            self._progress(done, count, stage)
             yield out
+
+    def _each(
+        self,
+        work: TileWork[Any],
+        indices: Sequence[int],
+        stage: str,
+        ready: dict[int, Any] | None = None,
+    ) -> Iterator[Any]:
+        """``work`` on tiles, in order, but for those ``ready``: here, or where the voxels are."""
+        given = ready or {}
+        sources = [frame for frame in self.frames if isinstance(frame, WorkingSource)]
+        if len(sources) < len(self.frames):
+
+            def here(i: int) -> Any:
+                return given.pop(i) if i in given else work(self.coder, self._read(i))
+
+            return self._map(here, indices, stage)
+        task = TileTask.of(work, self.dtype, self.model, self.coder.thorough)
+
+        def submit(i: int) -> Pending[Any]:
+            if i in given:
+                done: Future[Any] = Future()
+                done.set_result(given.pop(i))
+                return done
+            frame, box = self._place(i)
+            return sources[frame].submit(task, box)
+
+        return self._told(ordered(submit, indices, sources[0].ahead()), len(indices), stage)
 
     def look(self) -> Survey:
         """The survey of all frames (made once)."""
         if self._look is None:
 
-            def run(work: Callable[[np.ndarray], Any], _: Iterable[np.ndarray]) -> Iterable[Any]:
-                return self._map(lambda i: work(self._read(i)), range(self.count), "survey")
+            def run(work: Callable[[np.ndarray], Any]) -> Iterable[Any]:
+                return self._each(partial(_without_coder, work), range(self.count), "survey")
 
-            self._look = survey(lambda: (), self.background, self.dtype, run)
+            self._look = survey(self.background, self.dtype, run)
         return self._look
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
@@ -126,11 +163,8 @@ class VolumeEncoder:
         self._ready = None
         if len(self.frames) > 1:
             return self._following(settings, stage)
-
-        def work(i: int) -> Tile:
-            return ready.pop(i) if i in ready else self.coder.encode(self._read(i), settings)
-
-        return self._map(work, range(self.count), stage)
+        work = partial(TileCoder.encode, s=settings)
+        return self._each(work, range(self.count), stage, ready)
 
     def _following(self, settings: Settings, stage: str) -> Iterator[Tile]:
         """The tiles of a series, each given what the frame before decodes to at its place."""
@@ -192,7 +226,7 @@ class VolumeEncoder:
 
     def _sample(self, indices: list[int], s: Settings) -> dict[int, Tile]:
         """Some tiles, coded; they are used again if these become the settings of the file."""
-        found = self._map(lambda i: self.coder.encode(self._read(i), s), indices, "support")
+        found = self._each(partial(TileCoder.encode, s=s), indices, "support")
         return dict(zip(indices, found, strict=True))
 
     # ---------------------------------------------------------------- the whole
@@ -315,24 +349,15 @@ class VolumeEncoder:
     def _prediction(self) -> search.Prediction:
         """PSNR as a function of the log step, from how the coefficients are spread."""
         spread = self.look().range
-        lossy = self.coder.coders.get(TRELLIS) or self.coder.coders.get("lossy")
         unit = spread * 2.0**-_SPECTRUM_BITS
-        if lossy is None or unit < np.finfo(np.float64).tiny:
+        coder = self.coder.quantising
+        if coder is None or unit < np.finfo(np.float64).tiny:
             return search.plain_prediction(spread)
         middle = self.look().low / 2 + self.look().high / 2
         mapping = Mapping(self.dtype, "real", middle, 0.0, unit * (1 << FRACTION), 0.0)
         chosen = range(0, self.count, -(-self.count // _SPECTRUM_TILES))
-
-        def work(i: int) -> tuple[np.ndarray, int]:
-            values = self._read(i)
-            if self.dtype.kind == "f":
-                values = np.where(np.isfinite(values), values, self.dtype.type(middle))
-            integers = mapping.to_integers(values, unit)
-            if integers is None:  # a middle that float16 can't tell from infinity, say
-                return np.zeros(0), 0
-            return lossy.spectrum(integers, self.levels), values.size
-
-        found = [(part, size) for part, size in self._map(work, chosen, "look") if size]
+        work = partial(TileCoder.spectrum, mapping=mapping, unit=unit, levels=self.levels)
+        found = [(part, size) for part, size in self._each(work, chosen, "look") if size]
         if not found:
             return search.plain_prediction(spread)
         spectrum = sum(part for part, _ in found)
@@ -340,7 +365,7 @@ class VolumeEncoder:
 
         def predicted(x: float) -> float:
             step = math.exp(x) / mapping.step
-            square = expected_square(spectrum, step, targets.LAMBDA, lossy.halved) / voxels
+            square = expected_square(spectrum, step, targets.LAMBDA, coder.halved) / voxels
             return -10 * math.log10(max(square, 1e-300)) + 20 * math.log10(spread / mapping.step)
 
         return predicted
@@ -387,7 +412,7 @@ class VolumeEncoder:
             target=self.target.kind,
             target_value=self.target.value,
             bound=bound,
-            max_error=_up(total.max_error, bound),
+            max_error=rounded_up(total.max_error, bound),
             relative_mse=shortened(total.square_error / total.finite) if total.finite else 0.0,
             value_range=look.range,
             support="exact" if s.exact or self._keeps_support(s) else "off",
@@ -405,38 +430,5 @@ class VolumeEncoder:
         )  # fmt: skip
 
 
-def _up(value: float, limit: float) -> float:
-    """``value`` rounded up to a number that is short to store, unless that exceeds ``limit``."""
-    short = shortened(value)
-    if short < value:
-        short = shortened(value * (1 + 2.0**-19))
-    return short if value <= short <= limit else value
-
-
-@dataclass
-class Totals:
-    """Sums over tiles that a header needs."""
-
-    max_error: float = 0.0
-    square_error: float = 0.0
-    finite: int = 0
-    needs_model: bool = False
-
-    def add(self, t: Tile | Totals) -> None:
-        """Take a tile, or other totals, in."""
-        self.max_error = max(self.max_error, t.max_error)
-        self.square_error += t.square_error
-        self.finite += t.finite
-        if isinstance(t, Totals):
-            self.needs_model |= t.needs_model
-        else:
-            self.needs_model |= t.coding not in (CONSTANT, RAW)
-
-
-def to_bytes(header: Header, tiles: list[Tile], model: Model | None) -> bytes:
-    """The whole file in memory."""
-    entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
-    embedded = model.data if model is not None and header.model_length else None
-    return pack(
-        replace(header, model_length=0), entries, [s for t in tiles for s in t.streams], embedded
-    )
+def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:
+    return work(values)

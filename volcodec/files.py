@@ -13,11 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import models
+from .assembly import Totals
 from .codec import DEFAULT_MODEL, check_device, host, options
 from .container import CODINGS, Reader, Writer, describe
 from .container.info import parse_attrs
 from .decoder import Progress, VolumeDecoder
-from .encoder import Totals, VolumeEncoder
+from .encoder import VolumeEncoder
 from .errors import InputError
 from .formats import create_sink, is_file, open_series
 from .formats.atomic import atomic_output

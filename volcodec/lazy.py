@@ -10,7 +10,7 @@ import numpy as np
 from .container import ByteSource, Reader
 from .container.info import parse_attrs
 from .decoder import VolumeDecoder
-from .errors import InputError
+from .errors import FormatError, InputError
 from .inspection import named
 from .remote import RemoteFile, is_url
 from .tiles import coarse, whole_number
@@ -56,40 +56,44 @@ class LazyVolume:
     def __init__(
         self, src: Any, *, level: int = 0, model: Any = None, threads: int | None = None
     ) -> None:
-        self._open({"src": src, "level": level, "model": model, "threads": threads})
-
-    def _open(self, given: dict[str, Any]) -> None:
-        self._given = given
-        source: ByteSource = given["src"]
         self._place = ""
-        if isinstance(source, (str, os.PathLike)):
-            self._place = os.fsdecode(source)
-            source = (RemoteFile if is_url(source) else _LocalFile)(self._place)
+        if isinstance(src, (str, os.PathLike)):
+            self._place = os.fsdecode(src)
+            if not is_url(src):  # another process may have another working folder
+                self._place = os.path.abspath(self._place)
+        self._source = None if self._place else src
+        self._model, self._threads = model, threads
+        decoder = self._opened()
+        header = decoder.header
+        self._checksum = decoder.reader.front_checksum
         with named(self._place):
-            self._reader = Reader(source)
-            self._decoder = VolumeDecoder(self._reader, given["model"], given["threads"])
-            header = self._reader.header
             self.attrs = parse_attrs(header.attrs)
-        self.level = whole_number(given["level"], "level")
-        z, y, x = self._decoder.level_shape(self.level)
+        self.level = whole_number(level, "level")
+        z, y, x = decoder.level_shape(self.level)
         tile = tuple(coarse(n, self.level) for n in header.tile)
         self._series = header.frames > 1
         front = (header.frames,) if self._series else ()
-        self.shape = (*front, *self._decoder.user_shape((z, y, x)))
-        self.chunks = (*(1 for _ in front), *self._decoder.user_shape(tile))
+        self.shape = (*front, *decoder.user_shape((z, y, x)))
+        self.chunks = (*(1 for _ in front), *decoder.user_shape(tile))
         self.dims = (*("frame" for _ in front), *AXES[-header.ndim :])
-        self.dtype = self._decoder.dtype
+        self.dtype = decoder.dtype
         self.ndim = len(self.shape)
         self.name = header.dataset_name
+        self._decoder: VolumeDecoder | None = decoder
+
+    def _opened(self) -> VolumeDecoder:
+        source: ByteSource | None = self._source
+        if source is None:
+            source = (RemoteFile if is_url(self._place) else _LocalFile)(self._place)
+        with named(self._place):
+            return VolumeDecoder(Reader(source), self._model, self._threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self._given
-
-    def __setstate__(self, given: dict[str, Any]) -> None:
-        self._open(given)
+        # opened anew where it is first read, for an error there is one of the reading
+        return {**self.__dict__, "_decoder": None}
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return type(self).__name__, self._place, self._reader.front_checksum, self.level
+        return type(self).__name__, self._place, self._checksum, self.level
 
     def __getitem__(self, key: Any) -> np.ndarray:
         parts = key if isinstance(key, tuple) else (key,)
@@ -123,8 +127,12 @@ class LazyVolume:
         lengths = tuple(part.stop - part.start for part in region)
         out = np.empty((len(frames), *lengths) if self._series else lengths, self.dtype)
         if out.size:
-            where = self._decoder.region(region, self.level)
+            decoder = self._decoder or self._opened()
+            if decoder.reader.front_checksum != self._checksum:
+                raise FormatError(f"{self._place}: it is no longer the file that was opened")
+            self._decoder = decoder
+            where = decoder.region(region, self.level)
             by_frame = out.reshape((len(frames), *(part.stop - part.start for part in where)))
             with named(self._place):
-                self._decoder.fill(by_frame, frames, where, self.level)
+                decoder.fill(by_frame, frames, where, self.level)
         return out

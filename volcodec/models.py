@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Bank:
 class Model:
     """A model in memory: its banks, gains (see quantiser), card and SHA-256 identity.
 
-    ``unet``: the autoencoder, where the model has one.
+    ``unet``: the autoencoder, where the model has one. ``path``: of its file, where it has one.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Model:
     gains: np.ndarray = field(repr=False)
     data: bytes = field(repr=False)
     unet: Autoencoder | None = field(repr=False, default=None)
+    path: str = field(repr=False, default="")
 
     def named(self, identity: bytes) -> bool:
         """Whether ``identity``, the beginning of a SHA-256 in a file's header, is this model's."""
@@ -249,7 +250,7 @@ def _newest(name: str, files: list[Path]) -> Path | None:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, stamp: tuple[int, int]) -> Model:
-    return read(path.read_bytes(), path.stem)
+    return replace(read(path.read_bytes(), path.stem), path=os.path.abspath(path))
 
 
 def _open(path: Path) -> Model:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
 from .errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Pending(Protocol[R_co]):
+    """Work under way: a future."""
+
+    def result(self) -> R_co:
+        """What the work gives, once it is done; what it raised is raised here."""
+        ...
+
+    def cancel(self) -> object:
+        """Give the work up, unless it is done."""
+        ...
 
 
 def thread_count(threads: int | None) -> int:
@@ -36,15 +49,23 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], threads: int | None)
     if count <= 1:
         yield from map(work, todo)
         return
-    waiting: deque[Future[R]] = deque()
-    rest = iter(todo)
     pool = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
     try:
-        for item in rest:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= 2 * count:
+        yield from ordered(lambda item: pool.submit(work, item), todo, 2 * count)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ordered(submit: Callable[[T], Pending[R]], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """The results of ``submit(item)``, in order, with at most ``ahead`` items under way."""
+    waiting: deque[Pending[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(submit(item))
+            if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for pending in waiting:
+            pending.cancel()

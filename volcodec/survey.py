@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,13 +82,12 @@ def _distance(values: np.ndarray, origin: float, pitch: float) -> float:
 
 
 def survey(
-    tiles: Callable[[], Iterable[np.ndarray]],
     background: float,
     dtype: np.dtype[Any],
-    run: Callable[[Callable[[np.ndarray], Any], Iterable[np.ndarray]], Iterable[Any]],
+    run: Callable[[Callable[[np.ndarray], Any]], Iterable[Any]],
 ) -> Survey:
-    """Look at all ``tiles()`` (native dtype); ``run`` maps a function over them, in order."""
-    parts = list(run(lambda t: _look(t, background), tiles()))
+    """Look at a volume: ``run`` maps a function over its tiles (native dtype), in order."""
+    parts: list[_Part] = list(run(partial(_look, background=background)))
     with np.errstate(invalid="ignore"):
         low = float(np.nanmin([p.low for p in parts] + [np.inf]))
         high = float(np.nanmax([p.high for p in parts] + [-np.inf]))
@@ -100,7 +100,7 @@ def survey(
         if found is not None:
             origin, pitch = found
             worst = 0.0
-            for distance in run(lambda t: _distance(t, origin, pitch), tiles()):
+            for distance in run(partial(_distance, origin=origin, pitch=pitch)):
                 worst = max(worst, distance)
             if worst <= 0.05 * pitch:
                 lattice = (origin, pitch, worst)

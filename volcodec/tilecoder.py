@@ -14,7 +14,7 @@ from . import correction, motion, support, voxels
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
-from .scales import Encoded
+from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
     CLASSIC,
     CONSTANT,
@@ -37,7 +37,7 @@ from .tiledecoder import (
     beside,
     prefix,
 )
-from .values import LARGEST, to_ordered
+from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
 
 _ZSTD_LEVEL = 3
@@ -128,6 +128,27 @@ class TileCoder:
             if found is not None:
                 return found
         raise VolcodecError("a tile could not be coded within its bound: please report this")
+
+    @property
+    def quantising(self) -> ScaleCoder | None:
+        """What codes tiles where no bound is asked; None without a model."""
+        return self.coders.get(TRELLIS) or self.coders.get("lossy")
+
+    def spectrum(
+        self, values: np.ndarray, mapping: Mapping, unit: float, levels: int
+    ) -> tuple[np.ndarray, int]:
+        """How the coefficients of ``values`` are spread, and of how many voxels.
+
+        Of 0 where they overflow: with an origin that float16 can't tell from infinity, say.
+        """
+        if values.dtype.kind == "f":
+            values = np.where(np.isfinite(values), values, values.dtype.type(mapping.origin))
+        integers = mapping.to_integers(values, unit)
+        if integers is None:
+            return np.zeros(0), 0
+        coder = self.quantising
+        assert coder is not None
+        return coder.spectrum(integers, levels), values.size
 
     def _checked(
         self, values: np.ndarray, before: np.ndarray | None, coding: int, flags: int,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from .errors import InputError
+from .parallel import Pending
 
 Box = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
+R = TypeVar("R")
 
 DEFAULT_TILE = 128
 MAX_TILE = 1024
@@ -27,6 +29,19 @@ class Source(Protocol):
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """The voxels of ``box`` (one slice without step per axis) as an array of its own."""
+        ...
+
+
+@runtime_checkable
+class WorkingSource(Source, Protocol):
+    """A source that works on boxes where their voxels are: in other processes."""
+
+    def ahead(self) -> int:
+        """How many boxes may be under way at a time."""
+        ...
+
+    def submit(self, work: Callable[[np.ndarray], R], box: tuple[slice, ...]) -> Pending[R]:
+        """Begin ``work``, which can be pickled, on the voxels of ``box``."""
         ...
 
 
