@@ -31,7 +31,7 @@ from container_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volcodec.container import (
+from volcodec.container import CODINGS, (
     DOMAINS,
     DTYPES,
     FIRST_READ,
@@ -347,7 +347,7 @@ def test_pack_refuses_what_does_not_agree() -> None:
         with pytest.raises(ValueError, match=r"entries|payload"):
             pack(GOLDEN_HEADER, entries, payload)
     with pytest.raises(ValueError, match="coding"):
-        pack(GOLDEN_HEADER, [replace(entry, coding=10)], [b"abc"])
+        pack(GOLDEN_HEADER, [replace(entry, coding=len(CODINGS))], [b"abc"])
 
 
 BAD_FIELDS: list[dict[str, Any]] = [

@@ -200,7 +200,7 @@ HOSTILE_INDEXES = {
     "nothing": b"",
     "half an entry": b"\0",
     "too many entries": b"\0\0\0\0",
-    "unknown coding": b"\0\xa0",
+    "unknown coding": b"\0\xf0",
     "stream that isn't": b"\x10\0\1\0\0\0\0",
     "empty flags": b"\0\x08\0",
     "flags cut": b"\0\x08",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import subprocess
 import sys
 import threading
@@ -288,12 +289,17 @@ def test_an_interrupt_comes_when_hdf5_is_done(path: Path) -> None:
         for _ in range(6000):
             time.sleep(0.01)
 
-    with told, h5py.File(path, "w") as file:
-        filter = volcodec.hdf5.filter(max_error=0.1)
-        file.create_dataset("a", values.shape, values.dtype, chunks=values.shape, **filter)
-        sys.setprofile(interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            write_and_wait()
+    # a process that was begun in the background may ignore interrupts
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with told, h5py.File(path, "w") as file:
+            filter = volcodec.hdf5.filter(max_error=0.1)
+            file.create_dataset("a", values.shape, values.dtype, chunks=values.shape, **filter)
+            sys.setprofile(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                write_and_wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert np.array_equal(read(path), values)
 
 
