@@ -31,7 +31,8 @@ from container_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volcodec.container import CODINGS, (
+from volcodec.container import (
+    CODINGS,
     DOMAINS,
     DTYPES,
     FIRST_READ,
