@@ -16,7 +16,7 @@ from .transform.pyramid import FRACTION
 
 GAIN_BITS = 16
 RECONSTRUCTION_BITS = 8
-_REST_SHARE = 0.75  # of the rest of an expectation that a zero is thought to decode to
+REST_SHARE = 0.75  # of the rest of an expectation that a zero is thought to decode to
 
 
 def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: int) -> int:
@@ -83,7 +83,7 @@ def decide(
                         sign1 = np.int64(sign_cost[0, tables[i], abs(rest), side])
                         sign2 = np.int64(sign_cost[1, tables[i], abs(rest), side])
                         if lam > 0:
-                            shift = abs(rest) * (_REST_SHARE / (1 << BITS))
+                            shift = abs(rest) * (REST_SHARE / (1 << BITS))
                             zero = r - shift if agrees else r + shift
                     prices = cost[tables[i]]
                     best = q

@@ -12,8 +12,8 @@ import numpy as np
 from .entropy.expectation import BITS, whole_of
 from .entropy.tables import COST_BITS, token_of
 from .entropy.trellis import NEXT, STATES, chains_of
+from .quantiser import REST_SHARE
 
-_REST_SHARE = 0.75  # of the rest of an expectation that a zero is thought to decode to
 _QUIET = 0.2  # below this share of a step a coefficient is zero in either quantiser
 _FAR = 1e30
 _SLOTS = 4  # of a symbol's candidates: the best of each quantiser and parity
@@ -99,7 +99,7 @@ def decide(
             for k in range(2):
                 for q in range(2):
                     sign[q, k] = sign_cost[k, t + q * second, abs(rest), side]
-            shift = abs(rest) * (_REST_SHARE / (1 << BITS))
+            shift = abs(rest) * (REST_SHARE / (1 << BITS))
             zero = r - shift if agrees else r + shift
         row = total[i % chains]
         if r < _QUIET:
