@@ -115,8 +115,7 @@ class ScaleCoder:
         return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
 
     def _network(self) -> tuple[np.ndarray, ...]:
-        b = self.bank
-        return b.w1, b.b1, b.w2, b.b2, b.w3, b.b3, b.scales, b.zero
+        return *self.bank.networks.arrays(), self.bank.zero
 
     @property
     def _expects(self) -> bool:
@@ -178,7 +177,7 @@ class ScaleCoder:
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
-                    state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
+                    state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
                     level_kind(level), CLASSES, contexts.LOG, *self._network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
@@ -283,7 +282,7 @@ class ScaleCoder:
                             reader.words, reader.position, reader.states, reader.lanes,
                             reader.skip, reader.mapping[i], not classical,
                             tables.freq, tables.start, tables.slots,
-                            state.mag, state.faces, parent.mag, parent.faces, hints, band,
+                            state.mag, state.logs, parent.mag, parent.logs, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
                             *self._network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from ..kernel import inlined, kernel
 from .tables import COST_BITS, PROB_BITS
 
 BITS = 6
@@ -79,7 +80,7 @@ def unpack(weights: np.ndarray) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def expect_row(
     v: np.ndarray, z: int, y: int, w: np.ndarray, sums: np.ndarray, out: np.ndarray
 ) -> None:
@@ -103,7 +104,7 @@ def expect_row(
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
 def whole_of(e: int) -> int:
     """The whole number nearest to an expectation; ``e - (whole_of(e) << BITS)`` is its rest."""
     return (e + HALF) >> BITS
