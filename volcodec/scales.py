@@ -7,6 +7,7 @@ level from ``S`` on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,11 +80,21 @@ def no_parent() -> contexts.LevelState:
 
 @dataclass
 class Encoded:
-    """Streams of a tile's scales, by which path, and what they decode to."""
+    """A tile's scales, written by which path, and what they decode to."""
 
-    streams: list[bytes]
+    plans: list[Plan]
     classical: bool
     decoded: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """How many bytes the streams take, nearly, before they are written."""
+        return sum(plan.bytes for plan in self.plans)
+
+    @cached_property
+    def streams(self) -> list[bytes]:
+        """One a scale."""
+        return [plan.write() for plan in self.plans]
 
 
 class ScaleCoder:
@@ -197,8 +208,8 @@ class ScaleCoder:
             layers.close(_signed(out.back), out.share)
             found[level] = out
             parent = state
-        streams, classical = self._write(found, levels, min(scales, scale_count(levels)), limits)
-        return Encoded(streams, classical, tile if self.lossless else layers.low)
+        plans, classical = self._plan(found, levels, min(scales, scale_count(levels)), limits)
+        return Encoded(plans, classical, tile if self.lossless else layers.low)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -221,9 +232,9 @@ class ScaleCoder:
                 add_spectrum(coefs, self._step(shape, level, band, 1), out)
         return out
 
-    def _write(
+    def _plan(
         self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None
-    ) -> tuple[list[bytes], bool]:
+    ) -> tuple[list[Plan], bool]:
         """The smaller of the learned and the classical streams."""
         plain = classic_tables()
         learned, classic = [], []
@@ -233,7 +244,7 @@ class ScaleCoder:
             learned.append(Plan(members, self.bank.tables, signs, False, lossy, limits))
             classic.append(Plan(members, plain, signs, True, lossy))
         classical = sum(p.bytes for p in classic) < sum(p.bytes for p in learned)
-        return [p.write() for p in (classic if classical else learned)], classical
+        return (classic if classical else learned), classical
 
     def decode(
         self,

@@ -55,6 +55,27 @@ Way = tuple[str, np.ndarray, np.ndarray, int]
 
 
 @dataclass(frozen=True)
+class Body:
+    """A tile as one way codes it: what comes before the first scale, the scales, what outliers add.
+
+    ``size`` in bytes is known, nearly, before the streams are written.
+    """
+
+    coding: int
+    head: bytes
+    scales: Encoded
+    fix: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + self.scales.size + len(self.fix)
+
+    def streams(self) -> tuple[bytes, ...]:
+        first, *others = self.scales.streams
+        return (self.head + first, *others, self.fix)
+
+
+@dataclass(frozen=True)
 class Settings(Frame):
     """What the encoder aims at in every tile of a file, beyond what the decoder knows.
 
@@ -189,12 +210,12 @@ class TileCoder:
                 continue
             made = self._coded(bank, usable, look.hidden, free, s)
             if made is not None:
-                smallest = min(smallest, sum(map(len, made[1])))
-                yield made[0], flags, made[1]
+                smallest = min(smallest, made.size)
+                yield made.coding, flags, made.streams()
             if before is not None and bank != "unet":
                 made = self._coded(bank, usable, look.hidden, free, s, before)
                 if made is not None:
-                    yield made[0], flags | FOLLOWS | WHOLE, made[1]
+                    yield made.coding, flags | FOLLOWS | WHOLE, made.streams()
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         yield RAW, 0, (self._raw(shown), *nothing[1:])
@@ -209,8 +230,8 @@ class TileCoder:
                 continue
             part = [np.ascontiguousarray(a[box]) for a in (usable, hidden, free)]
             made = self._coded(bank, part[0], part[1], part[2], s)
-            if made is not None and sum(map(len, made[1])) < smallest:
-                best, smallest = way, sum(map(len, made[1]))
+            if made is not None and made.size < smallest:
+                best, smallest = way, made.size
         return best
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
@@ -245,8 +266,8 @@ class TileCoder:
     def _coded(
         self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings,
         before: np.ndarray | None = None,
-    ) -> tuple[int, tuple[bytes, ...]] | None:  # fmt: skip
-        """The coding and the streams by one bank; None where the integers would overflow.
+    ) -> Body | None:  # fmt: skip
+        """What one bank makes of the values; None where the integers would overflow.
 
         Given ``before``, what it lets expect is subtracted first; None where that is nothing.
         """
@@ -273,11 +294,9 @@ class TileCoder:
             integers - base, s.levels, s.lam, step, free, s.scales
         )
         fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
-        return _CODINGS[bank][made.classical], (head + made.streams[0], *made.streams[1:], fix)
+        return Body(_CODINGS[bank][made.classical], head, made, fix)
 
-    def _on_base(
-        self, values: np.ndarray, hidden: np.ndarray, s: Settings
-    ) -> tuple[int, tuple[bytes, ...]] | None:
+    def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
         """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
         assert self.decoder.unet is not None
         m = s.mapping
@@ -288,9 +307,9 @@ class TileCoder:
         latents, base = self.decoder.unet.encode(integers * scale + 0.5, _rate(s))
         left = integers - base_integers(base, s)
         made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
-        first = len(latents).to_bytes(4, "little") + latents + made.streams[0]
+        head = len(latents).to_bytes(4, "little") + latents
         fix = _fix(values, made.decoded + (integers - left), m.unit, hidden, s)
-        return _CODINGS["unet"][made.classical], (first, *made.streams[1:], fix)
+        return Body(_CODINGS["unet"][made.classical], head, made, fix)
 
     def _without_cliffs(
         self, values: np.ndarray, look: Look, bank: str, s: Settings

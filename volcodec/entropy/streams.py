@@ -152,7 +152,8 @@ class Plan:
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
                     units += _sign_units(s, own, r, signs.cost)
-            cost = tables.cost.astype(np.int64)
+            # products of matrices of float64 are fast, and exact up to 2**53
+            hist, cost = hist.astype(np.float64), tables.cost.astype(np.float64)
             by_table = hist[0] @ cost[:count].T
             if self.second:
                 by_table += hist[1] @ cost[count:].T
