@@ -132,13 +132,21 @@ def scatter(
 ) -> None:  # fmt: skip
     """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
 
-    ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same clipped, ``mag`` (margin 1)
-    the magnitudes of the symbols in steps, rounded up, at least one where ``q`` is not zero.
+    All is zero when given. ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same
+    clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps, rounded up, at least one
+    where ``q`` is not zero.
     """
     nz, ny, nx = q.shape
+    half = (nx - ox + 1) // 2
     i = 0
     for z in range(oz, nz, 2):
         for y in range(oy, ny, 2):
+            some = np.int32(0)
+            for j in range(i, i + half):
+                some |= symbols[j] | expected[j]
+            if some == 0:
+                i += half
+                continue
             for x in range(ox, nx, 2):
                 s = np.int64(symbols[i])
                 k = np.int64(np.int32(s + (whole_of(np.int64(expected[i])) << halved)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -48,6 +49,8 @@ _CODINGS = {
     TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
 }
+_QUICKEST = 2  # effort up to which nothing is tried twice
+_THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which an octant decides between the banks
 Candidate = tuple[int, int, tuple[bytes, ...]]
@@ -115,11 +118,15 @@ class Tile:
 class TileCoder:
     """Encodes tiles with one model (None: constants and raw tiles only).
 
-    Unless ``thorough``, the banks compete for a large tile on its busiest octant only.
+    ``effort``: 1 and 2 take one way to code, without expectations and with the classical contexts
+    where a bound is kept; up to 6, the ways compete for a large tile on two parts of it; above,
+    on the whole tile.
     """
 
-    def __init__(self, model: Model | None, *, thorough: bool = True) -> None:
-        self.thorough = thorough
+    def __init__(self, model: Model | None, effort: int = 9) -> None:
+        self.effort = effort
+        self.quick = effort <= _QUICKEST
+        self.thorough = effort >= _THOROUGH
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
 
@@ -221,17 +228,21 @@ class TileCoder:
         yield RAW, 0, (self._raw(shown), *nothing[1:])
 
     def _winner(self, ways: list[Way], hidden: np.ndarray, s: Settings) -> Way:
-        """The way that codes the busiest octant of the tile smallest."""
-        box = _busiest(ways[0][1], hidden)
+        """The way that codes two typical parts of the tile smallest."""
+        boxes = _typical(ways[0][1], hidden)
         best, smallest = ways[0], np.inf
         for way in ways:
             bank, usable, free, _ = way
-            if bank == "lattice" and smallest < _QUIET * usable[box].size / 8:
+            voxels = sum(usable[box].size for box in boxes)
+            if bank == "lattice" and smallest < _QUIET * voxels / 8:
                 continue
-            part = [np.ascontiguousarray(a[box]) for a in (usable, hidden, free)]
-            made = self._coded(bank, part[0], part[1], part[2], s)
-            if made is not None and made.size < smallest:
-                best, smallest = way, made.size
+            total = 0.0
+            for box in boxes:
+                part = [np.ascontiguousarray(a[box]) for a in (usable, hidden, free)]
+                made = self._coded(bank, part[0], part[1], part[2], s)
+                total += made.size if made is not None else np.inf
+            if total < smallest:
+                best, smallest = way, total
         return best
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
@@ -239,14 +250,17 @@ class TileCoder:
         if not self.coders:
             return
         hides = look.visible < values.size
-        for name in s.banks:
+        names = s.banks
+        if self.quick:
+            names = ("predicted",) if np.isfinite(s.bound) else ("lossy",)
+        for name in names:
             bank = name if name in self.coders else "lossy"
             if bank in ("lossy", TRELLIS):
                 usable, filled = values, 0
                 if hides:
                     usable, filled = self._without_cliffs(values, look, bank, s)
                 yield bank, usable, look.hidden, filled
-                if self.decoder.unet is not None and s.spread > 0:
+                if self.decoder.unet is not None and s.spread > 0 and not self.quick:
                     yield "unet", usable, look.hidden, filled | WHOLE
             elif not hides:
                 yield bank, values, look.hidden, 0
@@ -255,7 +269,7 @@ class TileCoder:
                 if look.any_special:
                     usable = np.where(look.special, values.dtype.type(s.background), values)
                 yield bank, usable, look.hidden, FILLED
-                if look.any_masked:
+                if look.any_masked and not self.quick:
                     yield bank, usable, look.special, 0
             elif look.any_masked:  # a cliff costs the reversible wavelet less than what fills it
                 usable = _filled(values, look.special) if look.any_special else values
@@ -291,7 +305,7 @@ class TileCoder:
                 return None
             head, base = prefix(shift, weight), found
         made: Encoded = self.coders[bank].encode(
-            integers - base, s.levels, s.lam, step, free, s.scales
+            integers - base, s.levels, s.lam, step, free, s.scales, quick=self.quick
         )
         fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
         return Body(_CODINGS[bank][made.classical], head, made, fix)
@@ -318,17 +332,19 @@ class TileCoder:
         if not look.any_masked:
             return _filled(values, look.hidden), FILLED
         usable = _filled(values, look.special) if look.any_special else values
-        part: Any = ...
+        parts: list[Any] = [...]
         if values.size >= _LARGE and not self.thorough:
-            part = _busiest(usable, look.hidden)
+            parts = list(_typical(usable, look.hidden))
         unit = s.mapping.units(bank)[0]
-        costs = []
-        for choice in (_filled(usable[part], look.hidden[part]), usable[part]):
-            integers = s.mapping.to_integers(np.ascontiguousarray(choice), unit)
-            if integers is None:
-                break
-            costs.append(self.coders[bank].activity(integers, s.levels))
-        if len(costs) == 2 and costs[1] <= costs[0]:
+        costs = [0.0, 0.0]
+        for part in parts:
+            filled = _filled(usable[part], look.hidden[part])
+            for i, choice in enumerate((filled, usable[part])):
+                integers = s.mapping.to_integers(np.ascontiguousarray(choice), unit)
+                if integers is None:
+                    return _filled(values, look.hidden), FILLED
+                costs[i] += self.coders[bank].activity(integers, s.levels)
+        if costs[1] <= costs[0]:
             return usable, 0
         return _filled(values, look.hidden), FILLED
 
@@ -369,13 +385,18 @@ def _filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     return np.where(unknown, smooth.astype(values.dtype), values)
 
 
-def _busiest(values: np.ndarray, hidden: np.ndarray) -> tuple[slice, slice, slice]:
-    """The octant in which neighbours along x differ most, in value and in being hidden.
+def _typical(values: np.ndarray, hidden: np.ndarray) -> list[tuple[slice, slice, slice]]:
+    """Two sixteenths of a tile: the one in which neighbours along x differ most, in value and in
+    being hidden, and the one that is eighth in that.
 
-    Every fourth row is looked at; both differences count as shares of the largest of all octants.
+    Every fourth row is looked at; both differences count as shares of the largest of all.
     """
-    halves = [(slice(0, (n + 1) // 2), slice(n // 2, n)) for n in values.shape]
-    boxes = [(z, y, x) for z in halves[0] for y in halves[1] for x in halves[2]]
+    cuts = [
+        np.linspace(0, n, parts + 1).astype(int)
+        for n, parts in zip(values.shape, (2, 2, 4), strict=True)
+    ]
+    spans = [[slice(a, b) for a, b in pairwise(cut.tolist())] for cut in cuts]
+    boxes = [(z, y, x) for z in spans[0] for y in spans[1] for x in spans[2]]
     changes, edges = np.zeros(len(boxes)), np.zeros(len(boxes))
     for i, box in enumerate(boxes):
         with np.errstate(invalid="ignore", over="ignore"):
@@ -384,7 +405,8 @@ def _busiest(values: np.ndarray, hidden: np.ndarray) -> tuple[slice, slice, slic
         edges[i] = np.count_nonzero(np.diff(hidden[box][::4, ::4], axis=2))
     with np.errstate(invalid="ignore", over="ignore"):
         shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
-    return boxes[int(np.argmax(np.nan_to_num(shares)))]
+    order = np.argsort(-np.nan_to_num(shares), kind="stable")
+    return [boxes[order[0]], boxes[order[7]]]
 
 
 def _fix(

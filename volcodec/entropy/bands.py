@@ -119,6 +119,7 @@ def encode_band(
     predicted: np.ndarray,
     limits: np.ndarray,
     known: np.ndarray,
+    learns: bool,
 ) -> bool:
     """Decide the symbols of a band, lossless where ``lam`` is negative.
 
@@ -127,8 +128,8 @@ def encode_band(
 
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
-    (int32), ``rests`` (int8), ``learned`` table indices and ``classic`` contexts (uint8); ``mag``
-    is updated.
+    (int32), ``rests`` (int8), ``learned`` table indices, if it ``learns``, and ``classic`` contexts
+    (uint8); ``mag`` is updated.
 
     Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
@@ -178,10 +179,11 @@ def encode_band(
             where,
             e,
         )
-        choose(
-            x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-            shifts, tables - 1, t,
-        )  # fmt: skip
+        if learns:
+            choose(
+                x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
+                shifts, tables - 1, t,
+            )  # fmt: skip
         classify(x, count, where, used, has_parent, k)
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
@@ -300,12 +302,14 @@ def decode_band(
             e,
         )
         if use_network:
-            t[:] = zero[net, kind]
+            usual = np.int64(zero[net, kind])
+            t[:] = usual
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
                 shifts, mapping.size - 1, t,
             )  # fmt: skip
         else:
+            usual = np.int64(0)
             t[:] = 0
             classify(x, count, where, used, has_parent, t)
         if halved:
@@ -322,14 +326,8 @@ def decode_band(
             if expected.size > 0:
                 place(e, expected, off[0], off[1], off[2])
             continue
-        m = 0
-        for i in range(n):
-            k = mapping[t[i]]
-            symbols[i] = 0
-            if k >= skip:
-                coded[m] = i
-                coded_table[m] = k
-                m += 1
+        m = _list_coded(t, usual, where, count, mapping, skip, coded, coded_table)
+        symbols[:n] = 0
         if signed:
             _rests(e, rests)
             for i in range(m):
@@ -350,6 +348,32 @@ def decode_band(
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
     return position
+
+
+@kernel()
+def _list_coded(
+    keys: np.ndarray, usual: int, where: np.ndarray, count: int, mapping: np.ndarray, skip: int,
+    coded: np.ndarray, tables: np.ndarray,
+) -> int:  # fmt: skip
+    """Places and tables of the symbols that are coded; how many.
+
+    All but ``count`` places, which are in ``where``, have the ``usual`` key.
+    """
+    m = 0
+    if mapping[usual] >= skip:
+        for i in range(keys.size):
+            k = mapping[keys[i]]
+            coded[m] = i
+            tables[m] = k
+            m += k >= skip
+    else:
+        for j in range(count):
+            i = where[j]
+            k = mapping[keys[i]]
+            coded[m] = i
+            tables[m] = k
+            m += k >= skip
+    return m
 
 
 @kernel()
