@@ -176,11 +176,13 @@ def test_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_library_is_found_in_its_widget() -> None:
-    inner = 'var a="<!--</SCRIPT>",N=class{};export{b as c,N as Niivue};\n'
+    inner = (
+        'var a="<!--</SCRIPT>",N=class{};log("NIIVUE VERSION ","0.5");export{b as c,N as Niivue};\n'
+    )
     quoted = "".join(c if c.isalnum() else f"%{ord(c):02X}" for c in inner)
     found = library.extract(f'let x="y",z="{quoted}";export{{q as default}}', "free")
-    assert (found.niivue, found.licence) == ("N", "free")
-    assert found.code == r'var a="\x3c!--\x3c/SCRIPT>",N=class{};'
+    assert (found.niivue, found.version, found.licence) == ("N", "0.5", "free")
+    assert found.code == r'var a="\x3c!--\x3c/SCRIPT>",N=class{};log("NIIVUE VERSION ","0.5");'
     for other in ("", "export{q as default}", f'z="{quoted.replace("N%20as%20", "")}', '"%FF"'):
         with pytest.raises(ValueError):
             library.extract(other, "")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from volcodec.page.coding import MINUS, NAN
 from volcodec.page.panels import Contents
 from volcodec.verification import promise
 
@@ -11,7 +14,7 @@ from volcodec.verification import promise
 def rows(contents: Contents) -> list[tuple[str, str]]:
     """Return the figures of a page: name and value."""
     size = " x ".join(map(str, contents.shape))
-    out = [("shape (z x y x x)" if len(contents.shape) == 3 else "shape (y x x)", size)]
+    out = [("shape (z, y, x)" if len(contents.shape) == 3 else "shape (y, x)", size)]
     out.append(("type", contents.dtype))
     if contents.unit or contents.spacing != (1.0, 1.0, 1.0):
         lengths = contents.spacing[-len(contents.shape) :]
@@ -61,8 +64,11 @@ def remarks(contents: Contents) -> list[str]:
         out.append(text)
         if contents.errors is not None:
             out.append("The figures are those of all voxels.")
-    if any((panel.codes < 2).any() for panel in contents.panels if not panel.error):
+    shown = [panel for panel in contents.panels if not panel.error]
+    if any((panel.codes == NAN).any() for panel in shown):
         out.append("Voxels that are NaN are left empty.")
+    if any(np.isin(panel.codes, (MINUS, panel.scale.top + 1)).any() for panel in shown):
+        out.append("Infinite voxels have the colours at the ends.")
     return out
 
 

@@ -16,6 +16,7 @@ from volcodec.errors import InputError
 
 _INSTALL = "pip install 'volcodec[page]'"
 _EXPORT = re.compile(r"export\s*\{([^{}]*)\}\s*;?\s*$")
+_VERSION = re.compile(r'"@niivue/niivue",version:"([\w.-]+)"|NIIVUE VERSION ","([\w.-]+)"')
 _QUOTED_EXPORT = re.compile(r"export%7B[\w%$]*?Niivue(?=%)[\w%$]*?%7D(?:%3B)?(?:%0A)*(?=\")")
 
 
@@ -65,8 +66,8 @@ def extract(widget: str, licence: str) -> Library:
     code = code[: exports.start()].rstrip().rstrip(";") + ";"
     # in strings, where alone they can stand, these mean the same and end no script
     code = re.sub(r"<(?=/script|script|!--)", r"\\x3c", code, flags=re.IGNORECASE)
-    version = re.search(r'name:"@niivue/niivue",version:"([^"]+)"', code)
-    return Library(code, local, version[1] if version else "", licence)
+    version = _VERSION.search(code)
+    return Library(code, local, version[version.lastindex or 0] if version else "", licence)
 
 
 def _licence() -> str:

@@ -235,6 +235,7 @@
     };
     for (const id of ["modes", "axes", "cut-label"]) byId(id).hidden = facts.flat;
     byId("place").parentElement.hidden = facts.flat;
+    if (facts.flat) byId("hint").textContent = "Drag to read values.";
     const sized = new ResizeObserver(() => views.forEach(arrange));
     views.forEach(({ canvas }) => sized.observe(canvas.parentElement));
     for (const id of ["controls", "colouring", "hint"]) byId(id).hidden = false;

@@ -19,7 +19,7 @@ from volcodec.page.reduction import Factors, factors, largest_errors, means
 from volcodec.tiles import coarse, preview_levels
 from volcodec.view import Errors, Progress, compare, is_vc, open_volume, same_shape
 
-BUDGET = 1 << 23  # voxels of all panels of a page
+BUDGET = 1 << 24  # voxels of all panels of a page
 Path = str | os.PathLike[str]
 Given = tuple[str | None, tuple[int, ...] | None, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,19 @@ def read(path: str | Sequence[str]) -> list[Layer]:
 
 def _array(paths: list[str], level: int, now: bool) -> Any:
     """Return a level of all files, the files before its axes where there are several."""
-    volumes = [LazyVolume(path, level=level) for path in paths]
-    if not now:
-        try:
-            import dask.array as da
-        except ImportError:
-            pass
-        else:
-            parts = [da.from_array(v, v.chunks, meta=np.empty((0,) * v.ndim, v.dtype))
-                     for v in volumes]  # fmt: skip
-            return parts[0] if len(parts) == 1 else da.stack(parts)
-    decoded = [volume[...] for volume in volumes]
-    return decoded[0] if len(decoded) == 1 else np.stack(decoded)
+    try:
+        da = None if now else import_module("dask.array")
+    except ImportError:
+        da = None
+    if da is None:
+        decoded = [LazyVolume(path, level=level)[...] for path in paths]
+        return decoded[0] if len(decoded) == 1 else np.stack(decoded)
+    parts = []
+    for path in paths:
+        volume = LazyVolume(path, level=level, threads=1)  # chunks have threads of their own
+        meta = np.empty((0,) * volume.ndim, volume.dtype)
+        parts.append(da.from_array(volume, volume.chunks, meta=meta))
+    return parts[0] if len(parts) == 1 else da.stack(parts)
 
 
 def _last(path: str) -> int:
