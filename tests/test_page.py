@@ -134,8 +134,20 @@ def test_page_of_a_file_shows_its_coarse_level(tmp_path: Path, codec: volcodec.C
     text = out.read_text("utf-8")
     info = volcodec.inspect(path)
     assert "preview level 1 of the file" in text and "a&lt;b.vc" in text and "a<b.vc" not in text
+    page.write(path, out, budget=30, force=True)
+    assert "of which means were taken" in out.read_text("utf-8")
+    assert np.prod(voxels_of(out)[0][1].shape) <= 30
     for figure in (f"{info.ratio:.4g}", info.model, f"{info.target} 0.001", "4 x 1 x 0.5 mm"):
         assert f"<dd>{figure}" in text
+
+
+@needs_viewer
+def test_page_of_one_slice(tmp_path: Path, codec: volcodec.Codec) -> None:
+    (tmp_path / "a.vc").write_bytes(codec.encode(blobs((40, 30), "flat"), rel_error=1e-2))
+    page.write(tmp_path / "a.vc", tmp_path / "a.html", budget=400)
+    facts = facts_of(tmp_path / "a.html")
+    assert facts["flat"] and facts["by"] == [1, 2, 2]
+    assert facts["panels"][0]["shape"] == [1, 20, 15]
 
 
 @needs_viewer

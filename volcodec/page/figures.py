@@ -56,8 +56,7 @@ def remarks(contents: Contents) -> list[str]:
         by = " x ".join(map(str, contents.by))
         shape = " x ".join(map(str, contents.panels[0].codes.shape))
         how = f"preview level {contents.level} of the file" if contents.level else "means"
-        blocks = (1 << contents.level,) * 3
-        if contents.level and contents.by != blocks:
+        if contents.level and contents.means:
             how += ", of which means were taken"
         text = f"Reduced to {shape} to fit the page: a voxel here is {by} of the volume ({how}"
         text += "; of the errors, the largest)." if contents.errors is not None else ")."

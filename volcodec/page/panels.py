@@ -44,7 +44,8 @@ class Contents:
         errors: FILE beside OTHER, over all voxels.
         spacing: of the voxels of FILE along (z, y, x), in `unit` ("": not known).
         by: how many of them one of `panels` covers along (z, y, x).
-        level: of the preview that is shown, 0 for the volume itself.
+        level: of the preview that is read, 0 for the volume itself.
+        means: whether `panels` are means of what was read.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +56,7 @@ class Contents:
     unit: str
     by: Factors
     level: int
+    means: bool
     panels: list[Panel]
 
 
@@ -111,8 +113,12 @@ def gather(
     spacing, unit = _spacing(attrs, source.shape)
     shape = source.shape if info is None else info.shape
     dtype = str(source.dtype) if info is None else info.dtype
-    blocks = (by[0] << level, by[1] << level, by[2] << level)
-    return Contents(shape, dtype, info, errors, spacing, unit, blocks, level, panels)
+    # an axis of one voxel has no coarser level
+    z, y, x = (1 if n == 1 else f << level for n, f in zip((1, *shape)[-3:], by, strict=True))
+    means_of = by != (1, 1, 1)
+    return Contents(
+        shape, dtype, info, errors, spacing, unit, (z, y, x), level, means_of, panels
+    )  # fmt: skip
 
 
 def _level(info: Info, budget: int) -> int:
