@@ -179,6 +179,15 @@ def _run(step: Callable[[Job], Record], job: Job) -> Record:
     return dict(result)
 
 
+def machine() -> Record:
+    """What the figures were taken on."""
+    return {
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "processor": processor(),
+        "python": platform.python_version(),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON to write")
@@ -212,13 +221,8 @@ def main() -> int:
         for step, work in plan:
             about = {"step": step.__name__, "size": work.size, "threads": work.threads}
             results.append({**about, **_run(step, work)})
-    machine = {
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "processor": processor(),
-        "python": platform.python_version(),
-    }
     model = Path(options.model).name
-    save(options.output, {"machine": machine, "model": model, "results": results})
+    save(options.output, {"machine": machine(), "model": model, "results": results})
     return 0
 
 

@@ -36,14 +36,14 @@ class Way:
 
 
 def typical(values: np.ndarray, hidden: np.ndarray) -> list[Box]:
-    """Two sixteenths of a tile: the one in which neighbours along x differ most, in value and in
-    being hidden, and the one that is eighth in that.
+    """Two of the 32 parts of a tile: of those in which neighbours along x differ most, in value and
+    in being hidden, the second and the thirteenth.
 
     Every fourth row is looked at; both differences count as shares of the largest of all.
     """
     cuts = [
         np.linspace(0, n, parts + 1).astype(int)
-        for n, parts in zip(values.shape, (2, 2, 4), strict=True)
+        for n, parts in zip(values.shape, (2, 4, 4), strict=True)
     ]
     spans = [[slice(a, b) for a, b in pairwise(cut.tolist())] for cut in cuts]
     boxes = [(z, y, x) for z in spans[0] for y in spans[1] for x in spans[2]]
@@ -56,7 +56,7 @@ def typical(values: np.ndarray, hidden: np.ndarray) -> list[Box]:
     with np.errstate(invalid="ignore", over="ignore"):
         shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
-    return [boxes[order[0]], boxes[order[7]]]
+    return [boxes[order[1]], boxes[order[12]]]
 
 
 def filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:

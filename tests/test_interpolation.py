@@ -1,0 +1,57 @@
+"""The closed loop's interpolation: what docs/format.md says, position by position."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from volumes import random_of
+
+from volcodec.transform.layers import _predict, roomy
+from volcodec.transform.pyramid import band_shape
+
+
+def interpolated(r: np.ndarray, band: int, step: int, at: tuple[int, ...]) -> list[int]:
+    """Prediction and hints of one position, in Python's integers."""
+    place = [2 * i + (band >> (2 - axis) & 1) for axis, i in enumerate(at)]
+    found, slopes, pairs = [], [], []
+
+    def value(axis: int, off: int) -> int:
+        index = list(place)
+        index[axis] += off
+        return int(r[tuple(index)])
+
+    for axis in range(3):
+        if band >> (2 - axis) & 1:
+            i, n = place[axis], r.shape[axis]
+            a = value(axis, -1)
+            b = value(axis, 1) if i + 1 < n else a
+            wide = i >= 3 and i + 3 < n
+            far = value(axis, -3) + value(axis, 3) if wide else a + b
+            found.append(9 * (a + b) - far)
+            slopes.append(abs(b - a))
+            pairs.append(8 * (a + b))
+    k = len(found)
+    spread = abs(found[0] - pairs[0]) if k == 1 else max(found) - min(found)
+    mean = (sum(found) + 8 * k) // (16 * k)
+    return [mean, min(spread // (4 * step), 4095), min(2 * sum(slopes) // step, 4095)]
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 2), (3, 4, 5), (6, 1, 1), (2, 1, 19), (1, 17, 9), (8, 7, 18), (5, 9, 35)]
+)
+@pytest.mark.parametrize(
+    ("most", "step"), [(40, 1), (3000, 9), (1 << 27, 2047), (1 << 30, 1 << 21)]
+)
+def test_interpolation(shape: tuple[int, int, int], most: int, step: int) -> None:
+    random = random_of(f"interpolated {shape} {most}")
+    r = roomy(shape)
+    r[:] = random.integers(-most, most, shape)
+    for band in range(1, 8):
+        size = band_shape(shape, band)
+        if 0 in size:
+            continue
+        p, hints = np.zeros(size, np.int32), np.zeros((2, *size), np.uint16)
+        _predict(r, band, step, p, hints)
+        for at in np.ndindex(size):
+            told = [int(p[at]), int(hints[0][at]), int(hints[1][at])]
+            assert told == interpolated(r, band, step, at)
