@@ -71,6 +71,20 @@ def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
 
 
 @kernel()
+def _add_costs(hist: np.ndarray, cost: np.ndarray, out: np.ndarray) -> None:
+    """Add what the tokens of every key cost by every table (int64 (keys, tables)).
+
+    Most counts are zero, and no threads are started as by a product of matrices.
+    """
+    for key in range(hist.shape[0]):
+        for token in range(hist.shape[1]):
+            n = hist[key, token]
+            if n > 0:
+                for table in range(cost.shape[0]):
+                    out[key, table] += n * cost[table, token]
+
+
+@kernel()
 def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray) -> int:
     """What the signs cost beyond one bit each."""
     total = np.int64(0)
@@ -152,11 +166,10 @@ class Plan:
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
                     units += _sign_units(s, own, r, signs.cost)
-            # products of matrices of float64 are fast, and exact up to 2**53
-            hist, cost = hist.astype(np.float64), tables.cost.astype(np.float64)
-            by_table = hist[0] @ cost[:count].T
+            by_table = np.zeros((contexts, count), np.int64)
+            _add_costs(hist[0], tables.cost[:count], by_table)
             if self.second:
-                by_table += hist[1] @ cost[count:].T
+                _add_costs(hist[1], tables.cost[count:], by_table)
             best = np.argmin(by_table, axis=1)
             if classical:
                 mapping = best
