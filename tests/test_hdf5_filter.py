@@ -142,6 +142,12 @@ def test_read_in_another_process(path: Path) -> None:
     without = run(code.format(""), path.parent)
     assert without.returncode == 1
     assert "OSError: Can't synchronously read data" in without.stderr
+    opened = run(
+        "from volcodec.formats import open_source; s = open_source('a.h5');"
+        "print(s.read((slice(None),) * 3).astype('f8').sum())",
+        path.parent,
+    )
+    assert float(opened.stdout) == values.astype("f8").sum()
 
 
 # ------------------------------------------------------------------ refusals

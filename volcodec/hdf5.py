@@ -22,11 +22,9 @@ from numba import types
 
 from volcodec import models
 from volcodec.errors import InputError
+from volcodec.formats.h5 import FILTER
 from volcodec.plugins.chunks import ChunkCodec, decode_chunk
 from volcodec.values import DTYPES
-
-FILTER = 476
-"""The filter's number, one of those (256 to 511) that HDF5 leaves to private use."""
 
 _MOST_WORDS = 256  # of a filter's values that HDF5 hands out
 _REVERSE = 0x100  # the flag by which HDF5 asks to undo the filter

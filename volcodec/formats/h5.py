@@ -20,6 +20,7 @@ _READ_CACHE = {"rdcc_nbytes": 256 << 20, "rdcc_nslots": 100_003}
 _WRITE_CACHE = {"rdcc_nbytes": 64 << 20, "rdcc_nslots": 10_007}
 _CHUNK = 64  # voxels per axis of a 3-D dataset; a 2-D one has chunks of the same size in bytes
 _CHUNK_2D = 512
+FILTER = 476  # of volcodec.hdf5, one of the numbers (256 to 511) that HDF5 leaves to private use
 _LISTED = 12  # datasets named in a message
 
 
@@ -34,6 +35,7 @@ class H5Source(Source):
         self._file = _open(path, self._where)
         try:
             self._dataset = _choose(self._file, self._where, dataset)
+            _register_filter(self._dataset)
             self.name = (self._dataset.name or "").lstrip("/")
             where = f"{self._where}: dataset {self.name}"
             self.shape = tuple(self._dataset.shape or ((0,) if self._dataset.shape is None else ()))
@@ -96,6 +98,13 @@ def _choose(file: h5py.File, where: str, name: str | None) -> h5py.Dataset:
     raise InputError(
         f"{where} holds several datasets: name one with --dataset: {_listing(candidates)}"
     )
+
+
+def _register_filter(dataset: h5py.Dataset) -> None:
+    """Make a dataset readable whose chunks volcodec codes."""
+    made = dataset.id.get_create_plist()
+    if any(made.get_filter(i)[0] == FILTER for i in range(made.get_nfilters())):
+        import volcodec.hdf5  # noqa: F401
 
 
 def _is_dataset(thing: Any) -> bool:
