@@ -22,7 +22,7 @@ from numba import types
 
 from volcodec import models
 from volcodec.errors import InputError
-from volcodec.formats.h5 import FILTER
+from volcodec.formats.h5 import FILTER as FILTER
 from volcodec.plugins.chunks import ChunkCodec, decode_chunk
 from volcodec.values import DTYPES
 

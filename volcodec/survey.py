@@ -11,6 +11,8 @@ import numpy as np
 
 from .values import find_lattice
 
+_COMMON = 0.1  # share of the voxels
+_COUNTED = 1 << 26  # steps of a lattice that can be counted from anywhere in the range
 _SAMPLE = 4096  # voxels of each tile that the search for a lattice looks at
 
 
@@ -20,6 +22,7 @@ class Survey:
 
     low, high: least and greatest finite value, as float64 (nan where none is finite);
     finite, background: how many voxels are finite, and equal to the background;
+    ground: the background where it is common enough to be what integers count from, else None;
     negative_zero: whether any -0.0; narrow: whether a float64 volume is equal to its float32;
     lattice: origin, pitch and largest distance from the lattice, where the volume lies on one.
     """
@@ -32,6 +35,7 @@ class Survey:
     negative_zero: bool
     narrow: bool
     lattice: tuple[float, float, float] | None
+    ground: float | None = None
 
     @property
     def range(self) -> float:
@@ -88,6 +92,8 @@ def survey(
 ) -> Survey:
     """Look at a volume: ``run`` maps a function over its tiles (native dtype), in order."""
     parts: list[_Part] = list(run(partial(_look, background=background)))
+    same, voxels = sum(p.background for p in parts), sum(p.voxels for p in parts)
+    ground = background if same > _COMMON * voxels else None
     with np.errstate(invalid="ignore"):
         low = float(np.nanmin([p.low for p in parts] + [np.inf]))
         high = float(np.nanmax([p.high for p in parts] + [-np.inf]))
@@ -104,13 +110,17 @@ def survey(
                 worst = max(worst, distance)
             if worst <= 0.05 * pitch:
                 lattice = (origin, pitch, worst)
+    if lattice is not None and ground is not None and (high - low) / lattice[1] < _COUNTED:
+        origin, pitch, worst = lattice
+        lattice = (origin + pitch * np.rint((ground - origin) / pitch), pitch, worst)
     return Survey(
         low if finite else np.nan,
         high if finite else np.nan,
-        sum(p.voxels for p in parts),
+        voxels,
         finite,
-        sum(p.background for p in parts),
+        same,
         any(p.negative_zero for p in parts),
         bool(parts) and all(p.narrow for p in parts),
         lattice,
+        ground,
     )

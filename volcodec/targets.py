@@ -21,6 +21,7 @@ LAMBDA_BOUND = 0.05
 LAMBDA = 0.12
 SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends in a PSNR window
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
+_COUNTED = 2.0**17  # steps within the range that can be counted from anywhere in it
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
 _ALL = ("lossy", "predicted", "lattice")
 _FREE = (TRELLIS, "predicted", "lattice")  # without a bound
@@ -67,6 +68,13 @@ def _middle(look: Survey) -> float:
     grain = 2.0 ** (math.frexp(look.range)[1] - 10)
     near = math.floor(middle / grain) * grain if grain > 0 else middle
     return near if math.isfinite(near) else middle
+
+
+def _origin(look: Survey, step: float) -> float:
+    """What values are counted from: a common background, which then costs nothing."""
+    if look.ground is not None and look.range < _COUNTED * step:
+        return look.ground
+    return _middle(look)
 
 
 def lossless(look: Survey, dtype: np.dtype[Any], levels: int) -> Settings:
@@ -122,7 +130,7 @@ def bounded(look: Survey, dtype: np.dtype[Any], levels: int, bound: float) -> Se
         return lossless(look, dtype, levels)
     jump = shortened(2 * slack * (1 - 2.0**-18))
     step = shortened(STEP_PER_BOUND * slack, 12)
-    m = Mapping(dtype, "real", _middle(look), 0.0, step, jump)
+    m = Mapping(dtype, "real", _origin(look, step), 0.0, step, jump)
     return Settings(
         m, levels, scale=_scale(look), bound=bound, slack=slack, lam=LAMBDA_BOUND, banks=_ALL
     )
@@ -144,11 +152,10 @@ def stepped(
         fine = k < 4 and smooth is None  # near enough to lossless coding for that to be smaller
         m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
         return Settings(m, levels, scale=_scale(look), lam=lam, banks=_FREE if fine else (TRELLIS,))
-    origin = _middle(look)
     if step < _FINEST * look.range and smooth is None:
-        m = Mapping(dtype, "real", origin, 0.0, 0.0, step)
+        m = Mapping(dtype, "real", _middle(look), 0.0, 0.0, step)
         return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))
-    m = Mapping(dtype, "real", origin, 0.0, step, 0.0)
+    m = Mapping(dtype, "real", _origin(look, step), 0.0, step, 0.0)
     return Settings(m, levels, scale=_scale(look), lam=lam, banks=(TRELLIS,))
 
 
