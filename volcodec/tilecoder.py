@@ -224,6 +224,8 @@ class TileCoder:
                 made = self._coded(way.bank, usable, look.hidden, way.free, s, before)
                 if made is not None:
                     yield made.coding, way.flags | FOLLOWS | WHOLE, made.streams()
+        if self.quick and smallest < values.nbytes / 4:
+            return
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         yield RAW, 0, (self._raw(shown), *nothing[1:])
