@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -161,7 +162,7 @@ def _volcodec(
     paths: tuple[Path, Path, Path],
     force: bool,
     progress: Progress | None,
-    **target: float | bool,
+    **target: Any,
 ) -> Row:
     original, packed, copy = paths
     start = time.perf_counter()
