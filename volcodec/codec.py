@@ -153,7 +153,7 @@ class Codec:
         return to_bytes(header, tiles, self.model)
 
     def decode(self, blob: Any, **options: Any) -> Any:
-        """Decompress; see :func:`decode`. This codec's model is tried first."""
+        """Decompress; see ``volcodec.decode``. This codec's model is tried first."""
         options.setdefault("model", self.model)
         options.setdefault("threads", self.threads)
         options.setdefault("device", self.device)
