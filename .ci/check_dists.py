@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parent.parent
 ENTRY_POINTS = {
     "console_scripts": {"volcodec"},
+    "napari.manifest": {"volcodec"},
     "numcodecs.codecs": {"volcodec"},
     "xarray.backends": {"volcodec"},
     "zarr.codecs": {"volcodec"},

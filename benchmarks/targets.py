@@ -17,6 +17,7 @@ TARGETS: tuple[dict[str, Any], ...] = (
     {"rel_error": 1e-2},
     {"rel_error": 1e-3},
     {"rel_error": 1e-3, "effort": 9},
+    {"rel_error": 1e-3, "fast": True},
     {"psnr": 45},
     {"psnr": 60},
     {"ratio": 30},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import browsing
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -30,6 +33,13 @@ def tiled(codec: volcodec.Codec) -> tuple[np.ndarray, bytes]:
     """A volume of 3 x 2 x 3 tiles of 16, clipped at the ends, and its file."""
     volume = blobs((39, 29, 41), "tiled").astype(np.float32)
     return volume, codec.encode(volume, rel_error=1e-3, tile=16)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless Chromium; skips where there is none."""
+    pytest.importorskip("selenium", reason="this needs selenium")
+    yield from browsing.chromium(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="session")

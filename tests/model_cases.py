@@ -118,7 +118,7 @@ def on_a_base() -> Iterator[None]:
 
     def only(self: TileCoder, *given: Any) -> Iterator[Any]:
         found = list(ways(self, *given))
-        return iter([w for w in found if w[0] == "unet"] or found)
+        return iter([w for w in found if w.bank == "unet"] or found)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TileCoder, "_ways", only)

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import report_cases
+from browsing import media, until
 
 from volcodec.bench import report
 from volcodec.bench.report import pictures
 
 for library in ("plotly", "jinja2", "selenium"):
     pytest.importorskip(library, reason=f"this needs {library}")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Headless Chromium through its own driver; nothing is fetched for it."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium with chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--window-size=1280,900", f"--user-data-dir={profile}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
 
 
 @pytest.fixture
@@ -50,30 +25,17 @@ def shown(browser: Any, tmp_path: Path) -> Any:
     found = pictures.slices(volume, volume * 0.99, volume * 0.98, "brain", tmp_path, 1.0)
     side = {"codec": "sperr", "bpv": 0.4, "psnr": 40.0, "max": 0.01}
     results["volumes"]["brain"]["slices"] = {**found, "ours": side, "peer": side}
-    _media(browser, 1280, "light")
+    media(browser, 1280, "light")
     browser.get(report.write(tmp_path, results).as_uri())
     yield browser
     log = browser.get_log("browser")
     assert not [line for line in log if line["level"] in ("SEVERE", "WARNING")]
 
 
-def _media(browser: Any, width: int, scheme: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def _until(browser: Any, script: str) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 10).until(lambda page: page.execute_script(f"return {script}"))
-
-
 def _open(browser: Any) -> None:
     browser.find_element("css selector", "#volume-1 > summary").click()
     browser.execute_script("document.querySelector('#volume-1').scrollIntoView()")
-    _until(browser, "document.querySelectorAll('#volume-1-error .trace').length > 0")
+    until(browser, "document.querySelectorAll('#volume-1-error .trace').length > 0")
 
 
 def test_plots_are_made_when_a_volume_is_opened(shown: Any) -> None:
@@ -81,21 +43,21 @@ def test_plots_are_made_when_a_volume_is_opened(shown: Any) -> None:
 
     assert shown.execute_script("return !window.Plotly && !document.querySelector('.trace')")
     _open(shown)
-    traces = _until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length")
+    traces = until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length")
     assert traces == 5  # two lines, the points beside them, and those that lost nothing
     assert not shown.execute_script("return document.querySelector('#volume-2-psnr .trace')")
     loaded = "Array.from(document.images).filter((i) => i.naturalWidth > 0).length"
-    assert _until(shown, loaded) == 5
+    assert until(shown, loaded) == 5
 
     point = shown.find_element("css selector", "#volume-1-psnr .trace .point:nth-child(2)")
     ActionChains(shown).move_to_element(point).perform()
-    label = _until(shown, "document.querySelector('#volume-1-psnr .hovertext')?.textContent")
+    label = until(shown, "document.querySelector('#volume-1-psnr .hovertext')?.textContent")
     assert "bits per voxel" in label and "PSNR" in label
 
     shown.find_element("css selector", "#volume-1 .key[data-key='1']").click()
-    _until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length === 3")
+    until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length === 3")
     shown.find_element("css selector", "#volume-1 .everything").click()
-    _until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length === 3")
+    until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length === 3")
 
 
 def _column(browser: Any, index: int) -> list[str]:
@@ -126,49 +88,49 @@ def test_other_peers_and_rounded_ones_can_be_chosen(shown: Any) -> None:
         "Array.from(document.querySelectorAll('#volumes thead .group'))"
         ".filter((head) => head.offsetParent).map((head) => head.textContent)"
     )
-    assert _until(shown, visible) == ["Bits against the best peer"]
+    assert until(shown, visible) == ["Bits against the best peer"]
     shown.find_element("css selector", "#pair option:nth-child(2)").click()
-    assert _until(shown, visible) == ["Bits against SPERR <0.8>"]
+    assert until(shown, visible) == ["Bits against SPERR <0.8>"]
     plain = "document.querySelector('#summary [data-variant=plain]').offsetParent !== null"
-    assert _until(shown, plain)
+    assert until(shown, plain)
     shown.find_element("css selector", "#rounded").click()
-    assert _until(shown, f"!({plain})")
-    assert _until(
+    assert until(shown, f"!({plain})")
+    assert until(
         shown, "document.querySelector('#summary [data-variant=native]').offsetParent !== null"
     )
 
 
 def test_a_link_of_the_table_opens_its_volume(shown: Any) -> None:
     shown.find_element("css selector", "#volumes a[href='#volume-2']").click()
-    _until(shown, "document.querySelector('#volume-2').open")
-    _until(shown, "document.querySelectorAll('#volume-2-psnr .trace').length")
+    until(shown, "document.querySelector('#volume-2').open")
+    until(shown, "document.querySelectorAll('#volume-2-psnr .trace').length")
 
 
 def test_phone_scrolls_inside_its_tables_only(shown: Any) -> None:
-    _media(shown, 375, "light")
+    media(shown, 375, "light")
     _open(shown)
     shown.execute_script(
         "for (const part of document.querySelectorAll('details')) part.open = true"
     )
-    _until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length")
-    assert _until(shown, "document.documentElement.scrollWidth") <= 375
+    until(shown, "document.querySelectorAll('#volume-1-psnr .trace').length")
+    assert until(shown, "document.documentElement.scrollWidth") <= 375
     shown.execute_script("window.scrollTo(200, 0)")
     assert shown.execute_script("return window.scrollX") == 0
-    assert _until(shown, "document.querySelector('#volumes').offsetWidth") > 375
+    assert until(shown, "document.querySelector('#volumes').offsetWidth") > 375
 
 
 def test_dark_follows_the_system_and_the_button(shown: Any) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     line = "getComputedStyle(document.querySelector('#volume-1-psnr .js-line')).stroke"
     _open(shown)
-    light, light_line = _until(shown, colour), _until(shown, line)
-    _media(shown, 1280, "dark")
-    dark = _until(shown, colour)
+    light, light_line = until(shown, colour), until(shown, line)
+    media(shown, 1280, "dark")
+    dark = until(shown, colour)
     assert dark != light
-    _until(shown, f"{line} !== '{light_line}'")
+    until(shown, f"{line} !== '{light_line}'")
     shown.find_element("css selector", "#theme").click()
-    assert _until(shown, colour) == light
-    _until(shown, f"{line} === '{light_line}'")
+    assert until(shown, colour) == light
+    until(shown, f"{line} === '{light_line}'")
     shown.refresh()
-    assert _until(shown, colour) == light  # the choice is kept
+    assert until(shown, colour) == light  # the choice is kept
     shown.execute_script("localStorage.clear()")

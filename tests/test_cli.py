@@ -138,7 +138,7 @@ def test_wrong_arguments(calls: list[Any], original: Path, tmp_path: Path) -> No
     for command in ("info", "verify"):
         fails(call(command, tmp_path / "missing.vc"), 2, "missing.vc")
     fails(call("verify", original, "--against", tmp_path / "missing.h5"), 2, "missing.h5")
-    fails(call("view", original, "-o", "page.html"), 2, ".png")
+    fails(call("view", original, "-o", "page.pdf"), 2, ".png", ".html")
     fails(call("view", original), 2, "-o")
     fails(call("no-such-command"), 2)
     assert calls == []

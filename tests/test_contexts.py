@@ -13,8 +13,10 @@ from volumes import random_of
 
 from volcodec import models
 from volcodec.entropy import contexts
-from volcodec.entropy.contexts import ACTIVATION, EXACT, FEATURES, LOG
+from volcodec.entropy.contexts import EXACT, FEATURES, LOG
 from volcodec.entropy.expectation import CLASSES
+from volcodec.entropy.products import ACTIVATION
+from volcodec.entropy.rows import LANES, SLACK
 from volcodec.transform.pyramid import BAND_ORDER
 
 
@@ -22,6 +24,37 @@ def test_logarithms() -> None:
     """floor(16 log2(1 + s)), by integers alone."""
     for s, value in enumerate(LOG):
         assert 1 << int(value) <= (1 + s) ** 16 < 1 << int(value) + 1
+
+
+def test_logarithms_of_vectors() -> None:
+    """The same by a polynomial, for whatever a feature can be the logarithm of."""
+    state, parent = (contexts.LevelState.empty(s) for s in ((2, 2, 2 * 4100), (0, 0, 0)))
+    for d in range(2):  # as hints, at even and at odd places
+        hints = np.zeros((2, 1, 1, 4100), np.uint16)
+        hints[0, 0, 0, d::2] = np.arange(d, d + 2 * hints[0, 0, 0, d::2].size, 2)
+        out = np.zeros((FEATURES, 2050 + SLACK), np.uint8)
+        where = np.zeros(2050 + SLACK, np.int32)
+        count = contexts.features(
+            state.mag, state.logs, parent.mag, parent.logs, hints, 1, np.zeros(0, np.int64),
+            (1, 1, 4100), (0, 0, d), LOG, np.zeros((3, 3, 4102), np.int32), np.zeros(8, np.int32),
+            0, out, where, np.zeros(2050, np.int32),
+        )  # fmt: skip
+        values = np.minimum(hints[0, 0, 0, d::2], LOG.size - 1)
+        assert list(where[:count]) == list(np.flatnonzero(values))
+        assert list(out[contexts.OWN + contexts.PARENT, :count]) == list(LOG[values[values > 0]])
+
+
+@pytest.mark.parametrize("count", [1, 7, LANES, LANES + 1])
+def test_squeezing_without_the_instruction(count: int) -> None:
+    random = random_of(f"squeezed {count}")
+    out = random.integers(0, 256, (FEATURES, 2 * LANES)).astype(np.uint8)
+    where = np.arange(2 * LANES, dtype=np.int32)
+    bits = int(random.integers(0, 1 << LANES))
+    chosen = [lane for lane in range(LANES) if bits >> lane & 1]
+    expected = out[:count, [3 + lane for lane in chosen]]
+    contexts._squeeze(out, where, 3, bits, count)
+    np.testing.assert_array_equal(out[:count, 3 : 3 + len(chosen)], expected)
+    assert list(where[3 : 3 + len(chosen)]) == [3 + lane for lane in chosen]
 
 
 def layer(a: np.ndarray, w: np.ndarray, b: np.ndarray, shift: int, top: int) -> np.ndarray:
@@ -41,12 +74,12 @@ def chosen(x: np.ndarray, used: int, net: list[Any], shifts: list[int], top: int
 
 def choose(x: np.ndarray, used: int, net: list[Any], shifts: list[int], top: int) -> np.ndarray:
     """What the kernel chooses, scattered to the odd places of an array of 7."""
-    w1, b1, w2, b2, w3, b3 = (np.asarray(a, np.float32) for a in net)
+    w1, b1, w2, b2, w3, b3 = (np.asarray(a)[None] for a in net)
+    networks = contexts.Networks.of(w1, b1[:, None], w2, b2, w3, b3, shifts)
     count = x.shape[1]
     where = np.arange(1, 2 * count, 2, dtype=np.int32)
     out = np.full(2 * count + 1, 7, np.uint8)
-    scales = np.array([2.0**-s for s in shifts], np.float32)
-    contexts.choose(x, count, where, used, w1, b1, w2, b2, w3, b3[()], scales, top, out)
+    contexts.choose(x, count, where, used, *networks.of_net(0, 0), top, out)
     assert (out[::2] == 7).all()
     return out[1::2]
 
@@ -55,16 +88,17 @@ def within(random: np.random.Generator, shape: tuple[int, ...], room: int) -> np
     """Integer weights whose absolute sums along the last axis reach nearly ``room``."""
     w = random.standard_normal(shape) * random.choice([0.0, 1.0, 10.0], shape)
     total = np.abs(w).sum(-1, keepdims=True)
-    return np.trunc(w / np.maximum(total, 1e-9) * room).astype(np.int64)
+    w = np.trunc(w / np.maximum(total, 1e-9) * room).astype(np.int64)
+    return np.clip(w, -(1 << 15), (1 << 15) - 1)
 
 
 @settings(max_examples=80)
 @given(
-    st.integers(0, 1 << 32), st.integers(1, 200), st.integers(contexts.FIXED, FEATURES),
+    st.integers(0, 1 << 32), st.integers(1, 200), st.integers(contexts.FIXED // 2, FEATURES // 2),
     st.sampled_from([(2, 2), (4, 6), (16, 16), (32, 2)]), st.integers(0, 255),
 )  # fmt: skip
 def test_exact_to_the_last_bit_of_24(
-    seed: int, count: int, used: int, widths: tuple[int, int], top: int
+    seed: int, count: int, pairs: int, widths: tuple[int, int], top: int
 ) -> None:
     """Sums next to 2**24, where one rounding of float32 would change the choice."""
     random = np.random.default_rng(seed)
@@ -78,6 +112,7 @@ def test_exact_to_the_last_bit_of_24(
     ]  # fmt: skip
     shifts = [int(s) for s in random.integers(0, 21, 3)]
     x = random.integers(0, 256, (FEATURES, count)).astype(np.uint8)
+    used = 2 * pairs
     np.testing.assert_array_equal(
         choose(x, used, net, shifts, top), chosen(x, used, net, shifts, top)
     )
@@ -165,10 +200,10 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
         parent.close_band(5, (2, 3, 3))
     hints = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape)).astype(np.uint16)
     for offset in CLASSES:
-        out = np.full((FEATURES, 60), 99, np.uint8)
-        where = np.zeros(60, np.int32)
+        out = np.full((FEATURES, 60 + SLACK), 99, np.uint8)
+        where = np.zeros(60 + SLACK, np.int32)
         count = contexts.features(
-            state.mag, state.faces, parent.mag, parent.faces, hints, 5,
+            state.mag, state.logs, parent.mag, parent.logs, hints, 5,
             np.array(order, np.int64), shape, offset, LOG, np.zeros((5, 7, 6), np.int32),
             np.zeros(8, np.int32), 0, out, where, np.zeros(60, np.int32),
         )  # fmt: skip

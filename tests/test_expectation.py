@@ -25,6 +25,7 @@ from volcodec.entropy.expectation import (
     moments,
     unpack,
 )
+from volcodec.entropy.rows import SLACK
 from volcodec.entropy.tables import COST_BITS, PROB_BITS
 from volcodec.quantiser import decide
 from volcodec.training.codebook import cluster
@@ -177,10 +178,10 @@ def test_features_tell_the_expectation() -> None:
     weights = unpack(random.integers(-60, 60, COUNT).astype(np.int8))
     parent = contexts.LevelState.empty((0, 0, 0))
     for c, offset in enumerate(CLASSES):
-        out = np.zeros((contexts.FEATURES, 72), np.uint8)
-        where, expected = np.zeros(72, np.int32), np.zeros(72, np.int32)
+        out = np.zeros((contexts.FEATURES, 72 + SLACK), np.uint8)
+        where, expected = np.zeros(72 + SLACK, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
-            state.mag, state.faces, parent.mag, parent.faces, np.zeros((2, *shape), np.uint16), 3,
+            state.mag, state.logs, parent.mag, parent.logs, np.zeros((2, *shape), np.uint16), 3,
             np.zeros(0, np.int64), shape, offset, contexts.LOG, kept, weights[c], 0, out, where,
             expected,
         )  # fmt: skip

@@ -39,6 +39,7 @@ def _first(value: int, dtype: str = "int32") -> Callable[[np.ndarray], np.ndarra
 
 REFUSED: dict[str, Change] = {
     # 65794 * 255 is the first product of an activation that reaches 2**24.
+    "w1_wide": _set(f"{B}.w1", _first(1 << 15)),
     "w1_sum": _set(f"{B}.w1", _first(65794)),
     "w2_sum": _set(f"{B}.w2", _first(-65794)),
     "w3_sum": _set(f"{B}.w3", _first(65794)),
@@ -96,11 +97,11 @@ def test_models_that_could_be_inexact_are_refused(what: str) -> None:
 def test_largest_sums_are_taken() -> None:
     tensors, card, meta = shipped()
     for key in ("w1", "w2", "w3"):
-        a = np.zeros_like(tensors[f"{B}.{key}"], np.int32)
-        a[..., 0] = 65793
+        a = np.zeros_like(tensors[f"{B}.{key}"], np.int16)
+        a[..., :2], a[..., 2] = 32767, 259
         tensors[f"{B}.{key}"] = a
     for key in ("b1", "b2", "b3"):
-        # 65793 * 255 = 2**24 - 1: no room for a bias.
+        # (2 * 32767 + 259) * 255 = 2**24 - 1: no room for a bias.
         tensors[f"{B}.{key}"] = np.zeros_like(tensors[f"{B}.{key}"])
     models.read(model_file(tensors, card, meta), "full")
     tensors[f"{B}.b3"] = np.ones_like(tensors[f"{B}.b3"])

@@ -142,7 +142,8 @@ class Codec:
             support: "exact" keeps the voxels that are exactly ``background``, and no others;
                 "auto" does where it costs at most 5 % of the file, "off" never.
             background: the value that ``support`` keeps, one that the dtype can hold.
-            effort: 1 to 9; from 7 on every way of coding is tried on whole tiles.
+            effort: 1 to 9; up to 2 one way of coding is taken, from 7 on all are tried on whole
+                tiles, between them on two parts of a large one.
             fast: the same as ``effort=1``.
             tile: edge of a tile in voxels, 1 to 1024; by default about 128.
             threads: how many code tiles; by default as for the codec.

@@ -38,7 +38,6 @@ _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
-_THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 
 
 class VolumeEncoder:
@@ -66,7 +65,7 @@ class VolumeEncoder:
         if options.support not in ("auto", "exact", "off"):
             raise InputError(f"support is auto, exact or off, not {options.support!r}")
         self.frames, self.model, self.target, self.options = frames, model, target, options
-        self.coder = TileCoder(model, thorough=options.effort >= _THOROUGH)
+        self.coder = TileCoder(model, options.effort)
         self.tile = tile_shape(self.shape, options.tile)
         self.levels = default_levels(self.tile)
         self.per_frame = list(boxes(self.shape, self.tile))
@@ -135,7 +134,7 @@ class VolumeEncoder:
                 return given.pop(i) if i in given else work(self.coder, self._read(i))
 
             return self._map(here, indices, stage)
-        task = TileTask.of(work, self.dtype, self.model, self.coder.thorough)
+        task = TileTask.of(work, self.dtype, self.model, self.coder.effort)
 
         def submit(i: int) -> Pending[Any]:
             if i in given:
@@ -213,6 +212,8 @@ class VolumeEncoder:
         total = sum(t.size for t in with_masks.values())
         masks = sum(len(t.streams[1]) for t in with_masks.values())
         decided = not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks)
+        if not decided and self.coder.quick:
+            return s
         if not decided:
             plain = self._sample(chosen, s)
             without = sum(t.size for t in plain.values())

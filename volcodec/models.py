@@ -16,6 +16,7 @@ from .autoencoder import NETWORKS, Autoencoder
 from .container.header import IDENTITY_SIZE
 from .entropy import contexts
 from .entropy.expectation import COUNT, RESTS, Signs
+from .entropy.products import ACTIVATION
 from .entropy.tables import Tables
 from .errors import ModelError
 from .transform.network import Layer
@@ -36,9 +37,10 @@ _SOURCE_TREE = Path(__file__).parent.parent / "models"
 class Bank:
     """Networks, tables, weights of expectations and lifting coefficients for one kind of coding.
 
-    Weights of networks are float32 that hold integers; see :mod:`volcodec.entropy.contexts`.
-    ``codebook`` int8 (7, K, 28) by band; with K = 0 nothing is expected of symbols. ``quantisers``:
-    2 where a trellis decides; tables and signs of the first come before those of the second.
+    Weights of networks are float32 that hold integers; ``networks`` are the same as the coder takes
+    them. ``codebook`` int8 (7, K, 28) by band; with K = 0 nothing is expected of symbols.
+    ``quantisers``: 2 where a trellis decides; tables and signs of the first come before those of
+    the second.
     """
 
     w1: np.ndarray
@@ -48,6 +50,7 @@ class Bank:
     w3: np.ndarray
     b3: np.ndarray
     scales: np.ndarray
+    networks: contexts.Networks
     zero: np.ndarray
     tables: Tables
     signs: Signs
@@ -186,12 +189,14 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     b2 = get("b2", (nets, h2))
     b3 = get("b3", (nets,))
     for w, b in ((w1, b1.max(1)), (w1, -b1.min(1)), (w2, b2), (w3[:, None], b3[:, None])):
-        most = np.abs(w.astype(np.int64)).sum(-1) * contexts.ACTIVATION + np.abs(b.astype(np.int64))
+        most = np.abs(w.astype(np.int64)).sum(-1) * ACTIVATION + np.abs(b.astype(np.int64))
         if int(most.max()) >= contexts.EXACT:
             raise ValueError(f"{bank}: sums could reach 2**24 and be inexact")
     if len(shifts) != 3 or not all(isinstance(s, int) and 0 <= s <= 20 for s in shifts):
         raise ValueError("shifts must be three integers from 0 to 20")
-    f = [np.ascontiguousarray(a.astype(np.float32)) for a in (w1, b1, w2, b2, w3, b3)]
+    parts = (w1, b1, w2, b2, w3, b3)
+    f = [np.ascontiguousarray(a.astype(np.float32)) for a in parts]
+    networks = contexts.Networks.of(*parts, shifts)
     scales = np.array([2.0**-s for s in shifts], np.float32)
     freq = get("freq", (None, None))
     if freq.dtype != np.uint16:
@@ -220,13 +225,18 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     for n in range(nets):
         for k in range(kinds):
             contexts.choose(
-                x, 1, np.zeros(1, np.int32), contexts.FIXED, f[0][n], f[1][n, k], f[2][n], f[3][n],
-                f[4][n], f[5][n], scales, top, zero[n, k : k + 1],
-            )  # fmt: skip
+                x,
+                1,
+                np.zeros(1, np.int32),
+                contexts.FIXED,
+                *networks.of_net(n, k),
+                top,
+                zero[n, k : k + 1],
+            )
     wavelet = Pyramid(coefs)
     return Bank(
-        f[0], f[1], f[2], f[3], f[4], f[5], scales, zero, tables, signs, codebook, wavelet,
-        quantisers,
+        f[0], f[1], f[2], f[3], f[4], f[5], scales, networks, zero, tables, signs, codebook,
+        wavelet, quantisers,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .entropy.expectation import BITS, LIMIT, whole_of
 from .entropy.tables import COST_BITS, token_of
+from .kernel import kernel
 from .transform.pyramid import FRACTION
 
 GAIN_BITS = 16
@@ -37,7 +38,29 @@ def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: 
     return max(1, (numerator + product // 2) // product)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
+def _nearest(
+    band: np.ndarray, inverse: float, lossless: bool, expected: np.ndarray, out: np.ndarray
+) -> None:
+    """The nearest multiples, of one where ``lossless``, counted from what is ``expected``."""
+    i = 0
+    for z in range(band.shape[0]):
+        for y in range(band.shape[1]):
+            row = band[z, y]
+            end = i + row.size
+            here, to = expected[i:end], out[i:end]
+            if lossless:
+                for x in range(row.size):
+                    to[x] = row[x] - whole_of(here[x])
+            else:
+                for x in range(row.size):
+                    u = row[x] * inverse - whole_of(here[x])
+                    q = np.int64(abs(u) + 0.5)
+                    to[x] = np.int32(q if u >= 0 else -q)
+            i = end
+
+
+@kernel()
 def decide(
     band: np.ndarray,
     step: int,
@@ -57,7 +80,9 @@ def decide(
     """
     nz, ny, nx = band.shape
     inverse = 1.0 / step
-    lossless = lam < 0
+    if lam <= 0:
+        _nearest(band, inverse, lam < 0, expected, out)
+        return
     lam /= 1 << COST_BITS
     i = 0
     for z in range(nz):
@@ -65,12 +90,7 @@ def decide(
             for x in range(nx):
                 e = np.int64(expected[i])
                 whole = whole_of(e)
-                c = np.int64(band[z, y, x])
-                if lossless:
-                    out[i] = np.int32(c - whole)
-                    i += 1
-                    continue
-                u = c * inverse - whole
+                u = np.int64(band[z, y, x]) * inverse - whole
                 r = abs(u)
                 q = np.int64(r + 0.5)
                 if q > 0:
@@ -82,9 +102,8 @@ def decide(
                         side = 0 if agrees else 1
                         sign1 = np.int64(sign_cost[0, tables[i], abs(rest), side])
                         sign2 = np.int64(sign_cost[1, tables[i], abs(rest), side])
-                        if lam > 0:
-                            shift = abs(rest) * (REST_SHARE / (1 << BITS))
-                            zero = r - shift if agrees else r + shift
+                        shift = abs(rest) * (REST_SHARE / (1 << BITS))
+                        zero = r - shift if agrees else r + shift
                     prices = cost[tables[i]]
                     best = q
                     d = r - q
@@ -106,20 +125,28 @@ def decide(
                 i += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def scatter(
     symbols: np.ndarray, expected: np.ndarray, halved: int, mag: np.ndarray, kept: np.ndarray,
     q: np.ndarray, oz: int, oy: int, ox: int,
 ) -> None:  # fmt: skip
     """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
 
-    ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same clipped, ``mag`` (margin 1)
-    the magnitudes of the symbols in steps, rounded up, at least one where ``q`` is not zero.
+    All is zero when given. ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same
+    clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps, rounded up, at least one
+    where ``q`` is not zero.
     """
     nz, ny, nx = q.shape
+    half = (nx - ox + 1) // 2
     i = 0
     for z in range(oz, nz, 2):
         for y in range(oy, ny, 2):
+            some = np.int32(0)
+            for j in range(i, i + half):
+                some |= symbols[j] | expected[j]
+            if some == 0:
+                i += half
+                continue
             for x in range(ox, nx, 2):
                 s = np.int64(symbols[i])
                 k = np.int64(np.int32(s + (whole_of(np.int64(expected[i])) << halved)))
@@ -132,7 +159,7 @@ def scatter(
                 i += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def centroids(
     coefs: np.ndarray,
     q: np.ndarray,

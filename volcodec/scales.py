@@ -7,6 +7,7 @@ level from ``S`` on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,11 +80,21 @@ def no_parent() -> contexts.LevelState:
 
 @dataclass
 class Encoded:
-    """Streams of a tile's scales, by which path, and what they decode to."""
+    """A tile's scales, written by which path, and what they decode to."""
 
-    streams: list[bytes]
+    plans: list[Plan]
     classical: bool
     decoded: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """How many bytes the streams take, nearly, before they are written."""
+        return sum(plan.bytes for plan in self.plans)
+
+    @cached_property
+    def streams(self) -> list[bytes]:
+        """One a scale."""
+        return [plan.write() for plan in self.plans]
 
 
 class ScaleCoder:
@@ -115,8 +126,7 @@ class ScaleCoder:
         return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
 
     def _network(self) -> tuple[np.ndarray, ...]:
-        b = self.bank
-        return b.w1, b.b1, b.w2, b.b2, b.w3, b.b3, b.scales, b.zero
+        return *self.bank.networks.arrays(), self.bank.zero
 
     @property
     def _expects(self) -> bool:
@@ -135,18 +145,21 @@ class ScaleCoder:
         step: int = 1,
         hidden: np.ndarray | None = None,
         scales: int = MAX_SCALES,
+        quick: bool = False,
     ) -> Encoded:
         """Code ``tile`` (int32, (Z, Y, X)); ``lam`` weighs bits against squared error.
 
-        The closed loop may give ``hidden`` voxels any value.
+        The closed loop may give ``hidden`` voxels any value. If ``quick``, nothing is expected of
+        symbols, and the closed loop is coded in the classical contexts only, the others not.
         """
+        classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
         layers = self._layers(shape, levels, tile, hidden)
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
         limits: np.ndarray | None = None
-        if self.predicted and tile.size:
+        if self.predicted and tile.size and not classical:
             limits = np.array([tile.min(), tile.max()], np.int64)
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level)
@@ -160,14 +173,14 @@ class ScaleCoder:
                 s = self._step(shape, level, band, step)
                 hints = layers.hints(band, s)
                 coefs = layers.coefs(band)
-                q = np.empty(size, np.int32)
+                q = np.zeros(size, np.int32)
                 symbols = np.empty(coefs.size, np.int32)
                 rests = np.empty(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
                 classic = np.empty(coefs.size, np.uint8)
                 turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
                 weights, expected = _NOTHING, _EMPTY
-                if band and self._expects:
+                if band and self._expects and not quick:
                     codebook = self.bank.codebook[band - 1]
                     code, chosen = choose_weights(moments(coefs, s), codebook)
                     if code != NONE:
@@ -178,11 +191,12 @@ class ScaleCoder:
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
-                    state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
+                    state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
                     level_kind(level), CLASSES, contexts.LOG, *self._network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
                     predicted, _NO_LIMITS if limits is None else limits, known,
+                    not classical,
                 )  # fmt: skip
                 if predicted.size and not possible:
                     limits = None
@@ -198,8 +212,11 @@ class ScaleCoder:
             layers.close(_signed(out.back), out.share)
             found[level] = out
             parent = state
-        streams, classical = self._write(found, levels, min(scales, scale_count(levels)), limits)
-        return Encoded(streams, classical, tile if self.lossless else layers.low)
+        plans = self._plan(
+            found, levels, min(scales, scale_count(levels)), limits,
+            (True,) if classical else (False, True),
+        )  # fmt: skip
+        return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -222,19 +239,19 @@ class ScaleCoder:
                 add_spectrum(coefs, self._step(shape, level, band, 1), out)
         return out
 
-    def _write(
-        self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None
-    ) -> tuple[list[bytes], bool]:
-        """The smaller of the learned and the classical streams."""
-        plain = classic_tables()
-        learned, classic = [], []
-        for scale in range(scales):
-            members = [found[level] for level in levels_of(scale, scales, levels)]
+    def _plan(
+        self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None,
+        paths: tuple[bool, ...],
+    ) -> list[Plan]:  # fmt: skip
+        """The smallest streams by the paths (classical or not) there are to choose from."""
+        members = [[found[lv] for lv in levels_of(i, scales, levels)] for i in range(scales)]
+        made = []
+        for classical in paths:
+            tables = classic_tables() if classical else self.bank.tables
+            given = None if classical else limits
             signs, lossy = self.bank.signs, self._has_offsets
-            learned.append(Plan(members, self.bank.tables, signs, False, lossy, limits))
-            classic.append(Plan(members, plain, signs, True, lossy))
-        classical = sum(p.bytes for p in classic) < sum(p.bytes for p in learned)
-        return [p.write() for p in (classic if classical else learned)], classical
+            made.append([Plan(m, tables, signs, classical, lossy, given) for m in members])
+        return min(made, key=lambda plans: sum(p.bytes for p in plans))
 
     def decode(
         self,
@@ -283,7 +300,7 @@ class ScaleCoder:
                             reader.words, reader.position, reader.states, reader.lanes,
                             reader.skip, reader.mapping[i], not classical,
                             tables.freq, tables.start, tables.slots,
-                            state.mag, state.faces, parent.mag, parent.faces, hints, band,
+                            state.mag, state.logs, parent.mag, parent.logs, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
                             *self._network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,

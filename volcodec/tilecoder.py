@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
@@ -39,6 +39,7 @@ from .tiledecoder import (
 )
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
+from .ways import Way, typical
 
 _ZSTD_LEVEL = 3
 _CODINGS = {
@@ -48,10 +49,33 @@ _CODINGS = {
     TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
 }
+_QUICKEST = 2  # effort up to which nothing is tried twice
+_THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
-_LARGE = 1 << 18  # voxels from which an octant decides between the banks
+_LARGE = 1 << 18  # voxels from which two parts decide between the ways
+_TRIAL_LEVELS = 3  # of these parts
 Candidate = tuple[int, int, tuple[bytes, ...]]
-Way = tuple[str, np.ndarray, np.ndarray, int]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A tile as one way codes it: what comes before the first scale, the scales, what outliers add.
+
+    ``size`` in bytes is known, nearly, before the streams are written.
+    """
+
+    coding: int
+    head: bytes
+    scales: Encoded
+    fix: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + self.scales.size + len(self.fix)
+
+    def streams(self) -> tuple[bytes, ...]:
+        first, *others = self.scales.streams
+        return (self.head + first, *others, self.fix)
 
 
 @dataclass(frozen=True)
@@ -94,11 +118,15 @@ class Tile:
 class TileCoder:
     """Encodes tiles with one model (None: constants and raw tiles only).
 
-    Unless ``thorough``, the banks compete for a large tile on its busiest octant only.
+    ``effort``: 1 and 2 take one way to code, without expectations and with the classical contexts
+    where a bound is kept; up to 6, the ways compete for a large tile on two parts of it; above,
+    on the whole tile.
     """
 
-    def __init__(self, model: Model | None, *, thorough: bool = True) -> None:
-        self.thorough = thorough
+    def __init__(self, model: Model | None, effort: int = 9) -> None:
+        self.effort = effort
+        self.quick = effort <= _QUICKEST
+        self.thorough = effort >= _THOROUGH
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
 
@@ -183,70 +211,81 @@ class TileCoder:
         smallest = np.inf
         ways = list(self._ways(values, look, s))
         if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
-            ways = [self._winner(ways, look.hidden, s)]
-        for bank, usable, free, flags in ways:
-            if len(ways) > 1 and bank == "lattice" and smallest < _QUIET * values.size / 8:
+            ways = [self._winner(ways, values, look.hidden, s)]
+        for way in ways:
+            if len(ways) > 1 and way.bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
-            made = self._coded(bank, usable, look.hidden, free, s)
+            usable = way.usable()
+            made = self._coded(way.bank, usable, look.hidden, way.free, s)
             if made is not None:
-                smallest = min(smallest, sum(map(len, made[1])))
-                yield made[0], flags, made[1]
-            if before is not None and bank != "unet":
-                made = self._coded(bank, usable, look.hidden, free, s, before)
+                smallest = min(smallest, made.size)
+                yield made.coding, way.flags, made.streams()
+            if before is not None and way.bank != "unet":
+                made = self._coded(way.bank, usable, look.hidden, way.free, s, before)
                 if made is not None:
-                    yield made[0], flags | FOLLOWS | WHOLE, made[1]
+                    yield made.coding, way.flags | FOLLOWS | WHOLE, made.streams()
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         yield RAW, 0, (self._raw(shown), *nothing[1:])
 
-    def _winner(self, ways: list[Way], hidden: np.ndarray, s: Settings) -> Way:
-        """The way that codes the busiest octant of the tile smallest."""
-        box = _busiest(ways[0][1], hidden)
+    def _winner(self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings) -> Way:
+        """The way that codes two typical parts of the tile smallest."""
+        boxes = typical(values, hidden)
+        voxels = sum(values[box].size for box in boxes)
+        s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
         best, smallest = ways[0], np.inf
         for way in ways:
-            bank, usable, free, _ = way
-            if bank == "lattice" and smallest < _QUIET * usable[box].size / 8:
+            if way.bank == "lattice" and smallest < _QUIET * voxels / 8:
                 continue
-            part = [np.ascontiguousarray(a[box]) for a in (usable, hidden, free)]
-            made = self._coded(bank, part[0], part[1], part[2], s)
-            if made is not None and sum(map(len, made[1])) < smallest:
-                best, smallest = way, sum(map(len, made[1]))
+            total = 0.0
+            for box in boxes:
+                inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
+                made = self._coded(way.bank, way.usable(box), inside, free, s)
+                total += made.size if made is not None else np.inf
+            if total < smallest:
+                best, smallest = way, total
         return best
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
-        """Banks to try, the values to give them, which of those are free to change, and flags."""
+        """Ways to try."""
         if not self.coders:
             return
+        hidden = look.hidden
         hides = look.visible < values.size
-        for name in s.banks:
+        special = look.special if look.any_special else None
+        names = s.banks
+        if self.quick:
+            names = ("predicted",) if np.isfinite(s.bound) else ("lossy",)
+        for name in names:
             bank = name if name in self.coders else "lossy"
             if bank in ("lossy", TRELLIS):
-                usable, filled = values, 0
-                if hides:
-                    usable, filled = self._without_cliffs(values, look, bank, s)
-                yield bank, usable, look.hidden, filled
-                if self.decoder.unet is not None and s.spread > 0:
-                    yield "unet", usable, look.hidden, filled | WHOLE
+                way = Way(bank, values, None, hidden, 0)
+                if hides and self._has_cliffs(values, look, bank, s):
+                    way = Way(bank, values, hidden, hidden, FILLED)
+                elif hides:
+                    way = Way(bank, values, special, hidden, 0)
+                yield way
+                if self.decoder.unet is not None and s.spread > 0 and not self.quick:
+                    yield replace(way, bank="unet", flags=way.flags | WHOLE)
             elif not hides:
-                yield bank, values, look.hidden, 0
+                yield Way(bank, values, None, hidden, 0)
             elif bank == "predicted":
                 usable = values
                 if look.any_special:
                     usable = np.where(look.special, values.dtype.type(s.background), values)
-                yield bank, usable, look.hidden, FILLED
-                if look.any_masked:
-                    yield bank, usable, look.special, 0
+                yield Way(bank, usable, None, hidden, FILLED)
+                if look.any_masked and not self.quick:
+                    yield Way(bank, usable, None, look.special, 0)
             elif look.any_masked:  # a cliff costs the reversible wavelet less than what fills it
-                usable = _filled(values, look.special) if look.any_special else values
-                yield bank, usable, look.hidden, 0
+                yield Way(bank, values, special, hidden, 0)
             else:
-                yield bank, _filled(values, look.special), look.hidden, FILLED
+                yield Way(bank, values, special, hidden, FILLED)
 
     def _coded(
         self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings,
         before: np.ndarray | None = None,
-    ) -> tuple[int, tuple[bytes, ...]] | None:  # fmt: skip
-        """The coding and the streams by one bank; None where the integers would overflow.
+    ) -> Body | None:  # fmt: skip
+        """What one bank makes of the values; None where the integers would overflow.
 
         Given ``before``, what it lets expect is subtracted first; None where that is nothing.
         """
@@ -270,14 +309,12 @@ class TileCoder:
                 return None
             head, base = prefix(shift, weight), found
         made: Encoded = self.coders[bank].encode(
-            integers - base, s.levels, s.lam, step, free, s.scales
+            integers - base, s.levels, s.lam, step, free, s.scales, quick=self.quick
         )
         fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
-        return _CODINGS[bank][made.classical], (head + made.streams[0], *made.streams[1:], fix)
+        return Body(_CODINGS[bank][made.classical], head, made, fix)
 
-    def _on_base(
-        self, values: np.ndarray, hidden: np.ndarray, s: Settings
-    ) -> tuple[int, tuple[bytes, ...]] | None:
+    def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
         """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
         assert self.decoder.unet is not None
         m = s.mapping
@@ -288,30 +325,28 @@ class TileCoder:
         latents, base = self.decoder.unet.encode(integers * scale + 0.5, _rate(s))
         left = integers - base_integers(base, s)
         made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
-        first = len(latents).to_bytes(4, "little") + latents + made.streams[0]
+        head = len(latents).to_bytes(4, "little") + latents
         fix = _fix(values, made.decoded + (integers - left), m.unit, hidden, s)
-        return _CODINGS["unet"][made.classical], (first, *made.streams[1:], fix)
+        return Body(_CODINGS["unet"][made.classical], head, made, fix)
 
-    def _without_cliffs(
-        self, values: np.ndarray, look: Look, bank: str, s: Settings
-    ) -> tuple[np.ndarray, int]:
-        """Values to transform: hidden voxels filled smoothly where that seems to code smaller."""
+    def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
+        """Whether a tile seems to code smaller where hidden voxels are filled smoothly."""
         if not look.any_masked:
-            return _filled(values, look.hidden), FILLED
-        usable = _filled(values, look.special) if look.any_special else values
-        part: Any = ...
+            return True
+        parts: list[Any] = [...]
         if values.size >= _LARGE and not self.thorough:
-            part = _busiest(usable, look.hidden)
+            parts = list(typical(values, look.hidden))
         unit = s.mapping.units(bank)[0]
-        costs = []
-        for choice in (_filled(usable[part], look.hidden[part]), usable[part]):
-            integers = s.mapping.to_integers(np.ascontiguousarray(choice), unit)
-            if integers is None:
-                break
-            costs.append(self.coders[bank].activity(integers, s.levels))
-        if len(costs) == 2 and costs[1] <= costs[0]:
-            return usable, 0
-        return _filled(values, look.hidden), FILLED
+        special = look.special if look.any_special else None
+        costs = [0.0, 0.0]
+        for part in parts:
+            for i, unknown in enumerate((look.hidden, special)):
+                usable = Way(bank, values, unknown, look.hidden, 0).usable(part)
+                integers = s.mapping.to_integers(usable, unit)
+                if integers is None:
+                    return True
+                costs[i] += self.coders[bank].activity(integers, s.levels)
+        return costs[0] < costs[1]
 
     def _raw(self, values: np.ndarray) -> bytes:
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
@@ -338,34 +373,6 @@ def _constant(values: np.ndarray, look: Look, s: Settings) -> bytes | None:
             middle = np.rint(middle)
         return middle.astype(little).tobytes()
     return None
-
-
-def _filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """``values`` (same dtype) with a smooth extension where they are ``unknown``."""
-    narrow = values.dtype.itemsize < (4 if values.dtype.kind in "iu" else 8)
-    with np.errstate(invalid="ignore"):
-        smooth = support.fill(values.astype(np.float32 if narrow else np.float64), ~unknown)
-    if values.dtype.kind in "iu":
-        smooth = np.rint(smooth)
-    return np.where(unknown, smooth.astype(values.dtype), values)
-
-
-def _busiest(values: np.ndarray, hidden: np.ndarray) -> tuple[slice, slice, slice]:
-    """The octant in which neighbours along x differ most, in value and in being hidden.
-
-    Every fourth row is looked at; both differences count as shares of the largest of all octants.
-    """
-    halves = [(slice(0, (n + 1) // 2), slice(n // 2, n)) for n in values.shape]
-    boxes = [(z, y, x) for z in halves[0] for y in halves[1] for x in halves[2]]
-    changes, edges = np.zeros(len(boxes)), np.zeros(len(boxes))
-    for i, box in enumerate(boxes):
-        with np.errstate(invalid="ignore", over="ignore"):
-            change = np.abs(np.diff(values[box][::4, ::4].astype(np.float64), axis=2))
-        changes[i] = change[np.isfinite(change)].sum()
-        edges[i] = np.count_nonzero(np.diff(hidden[box][::4, ::4], axis=2))
-    with np.errstate(invalid="ignore", over="ignore"):
-        shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
-    return boxes[int(np.argmax(np.nan_to_num(shares)))]
 
 
 def _fix(

@@ -28,7 +28,7 @@ def tile_values(box: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 class TileTask(Generic[R]):
     """``work(coder, values)`` as a function of the voxels of a box that can be pickled.
 
-    ``work`` can be pickled; ``dtype``: of the values it takes; ``thorough``: see TileCoder. The
+    ``work`` can be pickled; ``dtype``: of the values it takes; ``effort``: see TileCoder. The
     model goes by its identity, name and path: a process that runs tasks finds and reads it once.
     """
 
@@ -37,26 +37,26 @@ class TileTask(Generic[R]):
     identity: bytes
     name: str
     path: str
-    thorough: bool
+    effort: int
 
     @classmethod
     def of(
-        cls, work: TileWork[R], dtype: np.dtype[Any], model: Model | None, thorough: bool
+        cls, work: TileWork[R], dtype: np.dtype[Any], model: Model | None, effort: int
     ) -> TileTask[R]:
         """The task for a model at hand (None: as TileCoder has it)."""
         if model is None:
-            return cls(work, dtype, b"", "", "", thorough)
-        return cls(work, dtype, model.identity, model.name, model.path, thorough)
+            return cls(work, dtype, b"", "", "", effort)
+        return cls(work, dtype, model.identity, model.name, model.path, effort)
 
     def __call__(self, box: np.ndarray) -> R:
         """Do the work; ModelError where the model is not at hand in this process."""
-        coder = _coder(self.identity, self.name, self.path, self.thorough)
+        coder = _coder(self.identity, self.name, self.path, self.effort)
         return self.work(coder, tile_values(box, self.dtype))
 
 
 @lru_cache(maxsize=4)
-def _coder(identity: bytes, name: str, path: str, thorough: bool) -> TileCoder:
+def _coder(identity: bytes, name: str, path: str, effort: int) -> TileCoder:
     model: Model | None = None
     if identity:
         model = models.find(identity, name, path if os.path.isfile(path) else None)
-    return TileCoder(model, thorough=thorough)
+    return TileCoder(model, effort=effort)

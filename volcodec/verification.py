@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .container import describe
+from .container import Info, describe
 from .decoder import Progress, VolumeDecoder
 from .errors import FormatError, InputError
 from .formats import open_series
@@ -75,6 +75,12 @@ class _Measure:
         self.bits &= a.tobytes() == b.tobytes()
 
 
+def promise(info: Info) -> str:
+    """The target of a file in words."""
+    value = "" if info.target == "lossless" else f" {info.target_value:g}"
+    return f"{info.target}{value}, support {info.support}"
+
+
 def verify(
     src: Any,
     *,
@@ -94,8 +100,7 @@ def verify(
         reader = stack.enter_context(open_reader(src))
         report = Report(tiles=reader.header.tiles)
         info = describe(reader)
-        value = "" if info.target == "lossless" else f" {info.target_value:g}"
-        report.promise = f"{info.target}{value}, support {info.support}"
+        report.promise = promise(info)
         for tile in range(reader.header.tiles):
             try:
                 reader.streams(tile, 0, reader.header.streams)

@@ -87,11 +87,10 @@ def draw(
     check_target(out, force)
     with ExitStack() as stack:
         given = (dataset, shape, dtype)
-        source = _open(stack, file, given, progress)
-        other = _open(stack, against, given, progress) if against is not None else None
-        if other is not None and other.shape != source.shape:
-            sizes = [" x ".join(map(str, part.shape)) for part in (source, other)]
-            raise InputError(f"{file} is {sizes[0]} and {against} is {sizes[1]}: shapes differ")
+        source = open_volume(stack, file, given, progress)
+        other = open_volume(stack, against, given, progress) if against is not None else None
+        if other is not None:
+            same_shape((file, source), (against, other))
         survey = take_survey(source, progress)
         errors = compare(source, other, progress) if other is not None else None
     title = f"{os.path.basename(file)}: {' x '.join(map(str, survey.shape))}, {source.dtype}"
@@ -100,14 +99,18 @@ def draw(
         figure.savefig(stream, format="png", dpi=_DOTS)
 
 
-def _open(
+def open_volume(
     stack: ExitStack,
     file: str | os.PathLike[str],
     given: tuple[str | None, tuple[int, ...] | None, Any],
     progress: Progress | None,
 ) -> Source:
-    """Open a volume; a .vc file is decoded to a temporary one, for it may exceed memory."""
-    if os.path.splitext(file)[1].lower() != ".vc":
+    """Open a volume, of a series the first frame.
+
+    A .vc file is decoded to a temporary one, for it may exceed memory. `given` is the dataset,
+    shape and dtype that `open_series` takes.
+    """
+    if not is_vc(file):
         return stack.enter_context(open_series(file, *given)[0])
     import volcodec
 
@@ -117,15 +120,31 @@ def _open(
     return stack.enter_context(open_source(decoded))
 
 
-def _slabs(
-    source: Source, progress: Progress | None, stage: str
+def is_vc(file: str | os.PathLike[str]) -> bool:
+    """Return whether a file's name says that it is a .vc file."""
+    return os.path.splitext(file)[1].lower() == ".vc"
+
+
+def same_shape(one: tuple[Any, Source], other: tuple[Any, Source]) -> None:
+    """Raise InputError, naming both, unless two (file, volume) are of one shape."""
+    sizes = [" x ".join(map(str, source.shape)) for _, source in (one, other)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"{one[0]} is {sizes[0]} and {other[0]} is {sizes[1]}: shapes differ")
+
+
+def slabs(
+    source: Source, progress: Progress | None, stage: str, step: int = 1
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (z, voxels) of consecutive slabs of (Z, Y, X); a 2-D volume is one slab."""
+    """Yield (z, voxels) of consecutive slabs of (Z, Y, X); a 2-D volume is one slab.
+
+    All slabs but the last are a multiple of `step` thick.
+    """
     if len(source.shape) == 2:
         yield 0, source.read((slice(None), slice(None)))[None]
         return
     depth = source.shape[0]
     thick = max(1, _SLAB_BYTES // max(1, 8 * math.prod(source.shape[1:])))
+    thick = -(-thick // step) * step
     for z in range(0, depth, thick):
         yield z, source.read((slice(z, z + thick), slice(None), slice(None)))
         if progress is not None:
@@ -136,7 +155,7 @@ def take_survey(source: Source, progress: Progress | None = None) -> Survey:
     """Return the mid-slices, projections and range of `source`, read slab by slab."""
     slices = _planes(source)
     survey = Survey(source.shape, slices, [np.full_like(plane, -np.inf) for plane in slices])
-    for z, slab in _slabs(source, progress, "looking"):
+    for z, slab in slabs(source, progress, "looking"):
         voxels = slab.astype(np.float64)
         voxels[~np.isfinite(voxels)] = np.nan
         _slice(survey.slices, z, voxels)
@@ -178,7 +197,7 @@ def compare(source: Source, other: Source, progress: Progress | None = None) -> 
     """Return how `source` differs from `other`, of the same shape, read slab by slab."""
     errors = Errors(_planes(source))
     low, high, count, common, either = math.inf, -math.inf, 0, 0, 0
-    pairs = zip(_slabs(source, None, ""), _slabs(other, progress, "comparing"), strict=False)
+    pairs = zip(slabs(source, None, ""), slabs(other, progress, "comparing"), strict=False)
     for (z, ours), (_, theirs) in pairs:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)

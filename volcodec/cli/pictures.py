@@ -14,9 +14,21 @@ _DEMO_PICTURE = "volcodec-demo.png"
 
 
 def _picture(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and os.path.splitext(value)[1].lower() != ".png":
+    if value is not None and not _ends(value, ".png"):
         raise click.BadParameter(f"{value}: a picture is a .png file.", ctx, option)
     return value
+
+
+def _picture_or_page(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    if not _ends(value, ".png", ".html", ".htm"):
+        raise click.BadParameter(
+            f"{value}: a picture is a .png file, a page is a .html file.", ctx, option
+        )
+    return value
+
+
+def _ends(name: str, *suffixes: str) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _quiet_matplotlib() -> None:
@@ -26,7 +38,7 @@ def _quiet_matplotlib() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
-@click.command(short_help="Draw a picture of a volume, or of the error of a copy.")
+@click.command(short_help="Draw a volume, or the error of a copy, as a picture or in 3-D.")
 @vc_file("FILE")
 @click.option(
     "-o",
@@ -34,9 +46,9 @@ def _quiet_matplotlib() -> None:
     "out",
     type=click.Path(),
     required=True,
-    callback=_picture,
-    metavar="PICTURE.png",
-    help="The picture to write.",
+    callback=_picture_or_page,
+    metavar="PICTURE.png|PAGE.html",
+    help="What to write.",
 )
 @click.option(
     "--against",
@@ -48,12 +60,21 @@ def _quiet_matplotlib() -> None:
 @layout_options
 @force_option
 def view(file: str, out: str, **given: Any) -> None:
-    """Draw FILE, a .vc or a volume: its three mid-slices and its projections."""
-    from volcodec.view import draw
+    """Draw FILE, a .vc or a volume.
 
-    _quiet_matplotlib()
+    A picture shows its three mid-slices and its projections. On a page it is turned in 3-D and
+    leafed through, in any browser and without a network.
+    """
     with progress_bar() as progress:
-        draw(file, out, progress=progress, **given)
+        if _ends(out, ".png"):
+            from volcodec.view import draw
+
+            _quiet_matplotlib()
+            draw(file, out, progress=progress, **given)
+        else:
+            from volcodec import page
+
+            page.write(file, out, progress=progress, **given)
     click.echo(out)
 
 

@@ -10,11 +10,13 @@ import numba
 import numpy as np
 
 from .. import trellis
+from ..kernel import kernel
 from ..quantiser import decide, scatter
 from .classic import classify
 from .contexts import FEATURES, FIXED, choose, features
 from .expectation import BITS, whole_of
 from .rans import decode_run
+from .rows import SLACK
 from .trellis import decode_run as decode_dependent
 from .trellis import halves_of
 
@@ -33,7 +35,7 @@ def class_ends(shape: tuple[int, ...], classes: np.ndarray) -> np.ndarray:
     return np.cumsum([class_size(shape, off) for off in classes])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _rests(expected: np.ndarray, out: np.ndarray) -> None:
     """What the whole parts of expectations leave, int8."""
     for i in range(expected.size):
@@ -41,7 +43,7 @@ def _rests(expected: np.ndarray, out: np.ndarray) -> None:
         out[i] = e - (whole_of(e) << BITS)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _rooms(
     predicted: np.ndarray, limits: np.ndarray, step: int, expected: np.ndarray,
     oz: int, oy: int, ox: int, down: np.ndarray, up: np.ndarray,
@@ -51,21 +53,23 @@ def _rooms(
     Values lie within ``limits`` (least, most), ``predicted`` and the whole part of what is expected
     are taken off them, and symbols are off by no more than half of ``step``.
     """
-    half = (step - 1) // 2
+    half = np.float64((step - 1) // 2)
+    least, most, size = np.float64(limits[0]), np.float64(limits[1]), np.float64(step)
     i = 0
     for z in range(oz, predicted.shape[0], 2):
         for y in range(oy, predicted.shape[1], 2):
             for x in range(ox, predicted.shape[2], 2):
-                whole = whole_of(np.int64(expected[i]))
-                p = np.int64(predicted[z, y, x])
-                below = (p - limits[0] + half) // step + whole
-                above = (limits[1] - p + half) // step - whole
-                down[i] = min(max(below, -1), 2147483647)
-                up[i] = min(max(above, -1), 2147483647)
+                # quotients of 33 by 31 bits: the floor of what float64 makes of them is exact
+                whole = np.float64(whole_of(np.int64(expected[i])))
+                p = np.float64(predicted[z, y, x])
+                below = np.floor((p - least + half) / size) + whole
+                above = np.floor((most - p + half) / size) - whole
+                down[i] = np.int32(min(max(below, -1.0), 2147483647.0))
+                up[i] = np.int32(min(max(above, -1.0), 2147483647.0))
                 i += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _known(symbols: np.ndarray, down: np.ndarray, up: np.ndarray, known: np.ndarray) -> bool:
     """Where signs follow from what is possible; False where a symbol is not possible at all."""
     for i in range(symbols.size):
@@ -85,9 +89,9 @@ def encode_band(
     step: int,
     lam: float,
     mag: np.ndarray,
-    faces: np.ndarray,
+    logs: np.ndarray,
     parent_mag: np.ndarray,
-    parent_faces: np.ndarray,
+    parent_logs: np.ndarray,
     hints: np.ndarray,
     band: int,
     before: np.ndarray,
@@ -100,7 +104,7 @@ def encode_band(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: np.ndarray,
-    scales: np.ndarray,
+    shifts: np.ndarray,
     zero: np.ndarray,
     cost: np.ndarray,
     sign_cost: np.ndarray,
@@ -115,6 +119,7 @@ def encode_band(
     predicted: np.ndarray,
     limits: np.ndarray,
     known: np.ndarray,
+    learns: bool,
 ) -> bool:
     """Decide the symbols of a band, lossless where ``lam`` is negative.
 
@@ -123,8 +128,8 @@ def encode_band(
 
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
-    (int32), ``rests`` (int8), ``learned`` table indices and ``classic`` contexts (uint8); ``mag``
-    is updated.
+    (int32), ``rests`` (int8), ``learned`` table indices, if it ``learns``, and ``classic`` contexts
+    (uint8); ``mag`` is updated.
 
     Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
@@ -132,8 +137,8 @@ def encode_band(
     """
     kept = np.zeros((coefs.shape[0] + 2, coefs.shape[1] + 2, coefs.shape[2] + 2), np.int32)
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
-    x = np.empty((FEATURES, size), np.uint8)
-    where = np.empty(size, np.int32)
+    x = np.empty((FEATURES, size + SLACK), np.uint8)
+    where = np.empty(size + SLACK, np.int32)
     used = FIXED + 2 * before.size
     has_parent = parent_mag.shape[1] > 2
     halved = 1 if quantisers.size > 0 else 0
@@ -158,9 +163,9 @@ def encode_band(
         offset = (off[0], off[1], off[2])
         count = features(
             mag,
-            faces,
+            logs,
             parent_mag,
-            parent_faces,
+            parent_logs,
             hints,
             band,
             before,
@@ -174,10 +179,11 @@ def encode_band(
             where,
             e,
         )
-        choose(
-            x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-            scales, tables - 1, t,
-        )  # fmt: skip
+        if learns:
+            choose(
+                x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
+                shifts, tables - 1, t,
+            )  # fmt: skip
         classify(x, count, where, used, has_parent, k)
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
@@ -213,9 +219,9 @@ def decode_band(
     start: np.ndarray,
     slots: np.ndarray,
     mag: np.ndarray,
-    faces: np.ndarray,
+    logs: np.ndarray,
     parent_mag: np.ndarray,
-    parent_faces: np.ndarray,
+    parent_logs: np.ndarray,
     hints: np.ndarray,
     band: int,
     before: np.ndarray,
@@ -228,7 +234,7 @@ def decode_band(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: np.ndarray,
-    scales: np.ndarray,
+    shifts: np.ndarray,
     zero: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
@@ -250,8 +256,8 @@ def decode_band(
     """
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
-    x = np.empty((FEATURES, size), np.uint8)
-    where = np.empty(size, np.int32)
+    x = np.empty((FEATURES, size + SLACK), np.uint8)
+    where = np.empty(size + SLACK, np.int32)
     table = np.empty(size, np.uint8)
     coded = np.empty(size, np.int32)
     coded_table = np.empty(size, np.uint8)
@@ -279,9 +285,9 @@ def decode_band(
         offset = (off[0], off[1], off[2])
         count = features(
             mag,
-            faces,
+            logs,
             parent_mag,
-            parent_faces,
+            parent_logs,
             hints,
             band,
             before,
@@ -296,12 +302,14 @@ def decode_band(
             e,
         )
         if use_network:
-            t[:] = zero[net, kind]
+            usual = np.int64(zero[net, kind])
+            t[:] = usual
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-                scales, mapping.size - 1, t,
+                shifts, mapping.size - 1, t,
             )  # fmt: skip
         else:
+            usual = np.int64(0)
             t[:] = 0
             classify(x, count, where, used, has_parent, t)
         if halved:
@@ -318,14 +326,8 @@ def decode_band(
             if expected.size > 0:
                 place(e, expected, off[0], off[1], off[2])
             continue
-        m = 0
-        for i in range(n):
-            k = mapping[t[i]]
-            symbols[i] = 0
-            if k >= skip:
-                coded[m] = i
-                coded_table[m] = k
-                m += 1
+        m = _list_coded(t, usual, where, count, mapping, skip, coded, coded_table)
+        symbols[:n] = 0
         if signed:
             _rests(e, rests)
             for i in range(m):
@@ -348,7 +350,33 @@ def decode_band(
     return position
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
+def _list_coded(
+    keys: np.ndarray, usual: int, where: np.ndarray, count: int, mapping: np.ndarray, skip: int,
+    coded: np.ndarray, tables: np.ndarray,
+) -> int:  # fmt: skip
+    """Places and tables of the symbols that are coded; how many.
+
+    All but ``count`` places, which are in ``where``, have the ``usual`` key.
+    """
+    m = 0
+    if mapping[usual] >= skip:
+        for i in range(keys.size):
+            k = mapping[keys[i]]
+            coded[m] = i
+            tables[m] = k
+            m += k >= skip
+    else:
+        for j in range(count):
+            i = where[j]
+            k = mapping[keys[i]]
+            coded[m] = i
+            tables[m] = k
+            m += k >= skip
+    return m
+
+
+@kernel()
 def place(values: np.ndarray, out: np.ndarray, oz: int, oy: int, ox: int) -> None:
     """Write the values of one class, in raster order, into an array of the band's shape."""
     i = 0

@@ -18,6 +18,7 @@ from .tables import DIRECT, PROB_BITS, TOKENS, Tables
 
 CONTEXTS = 24
 COUNT = 56  # tables
+_BLOCK = 256
 _Q = 64  # fixed-point bits of the powers
 
 
@@ -78,12 +79,20 @@ def classify(
     are left out.
     """
     rows = 2 * OWN + (PARENT if has_parent else 0) + used - FIXED
-    for j in range(count):
-        s = 0
-        for f in range(OWN):
-            s += 2 * np.int32(x[f, j])
-        for f in range(OWN, OWN + PARENT):
-            s += np.int32(x[f, j])
-        for f in range(FIXED, used):
-            s += np.int32(x[f, j])
-        out[where[j]] = np.uint8(1 + min(s // (4 * rows), 22))
+    # floor(s / (4 rows)) exactly: s is below 2**13, and 4 rows below 2**7
+    reciprocal = (1 << 20) // (4 * rows) + 1
+    sums = np.empty(_BLOCK, np.uint16)
+    for first in range(0, count, _BLOCK):
+        n = min(_BLOCK, count - first)
+        part = sums[:n]
+        part[:] = 0
+        for f in range(used):
+            if f < OWN + PARENT or f >= FIXED:
+                row = x[f, first : first + n]
+                for j in range(n):
+                    part[j] += row[j]
+            if f == OWN - 1:
+                for j in range(n):
+                    part[j] *= 2
+        for j in range(n):
+            out[where[first + j]] = 1 + min((np.int64(part[j]) * reciprocal) >> 20, 22)

@@ -2,20 +2,24 @@
 
 Everything that must agree on every machine is in this file. Features are integers below 256:
 logarithms, by table look-up, of sums of magnitudes of symbols that are already decoded. A network
-of three layers turns them into a table index; its weights and activations are integers held in
-float32, and every sum of absolute products stays below 2**24 (checked when a model is loaded), so
-any order of summation, any vector width and any device gives the same result.
+of three layers turns them into a table index; its weights and activations are integers, and every
+sum of absolute products stays below 2**24 (checked when a model is loaded), so that float32 is as
+exact as integers, and any order of summation, vector width and device gives the same result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
+from ..kernel import kernel
 from ..transform.pyramid import BAND_ORDER, half_shape
 from .expectation import BITS, CLASSES, expect_row, whole_of
+from .products import layer, pack, pad
+from .rows import CLIP, LANES, SLACK, feature_block, logarithm_block
 
 # features of the own band, of the parent, of coarser values, of the expectation
 OWN, PARENT, HINTS, EXPECTED = 5, 3, 2, 2
@@ -23,61 +27,56 @@ FIXED = OWN + PARENT + HINTS + EXPECTED  # these come first; two for each siblin
 FEATURES = FIXED + 2 * (len(BAND_ORDER) - 1)
 NETS = 8 * len(CLASSES)
 LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
-ACTIVATION = 255
 EXACT = 1 << 24
-_CLIP = 4095  # magnitudes and sums are clipped here
 _BLOCK = 128
 
 # floor(16 * log2(1 + s)): computed once with exact integers, (1 + s)**16 against powers of two
-LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(_CLIP + 1)], dtype=np.uint8)
+LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(CLIP + 1)], dtype=np.uint8)
 
 
 @dataclass
 class LevelState:
-    """Magnitudes (and their face sums) of the subbands of one level, as far as decoded.
+    """Magnitudes of the subbands of one level, as far as decoded, and logarithms of whole bands.
 
-    ``mag`` and ``faces``: uint16 (8, z + 2, y + 2, x + 2), a margin of zeros around each band.
+    ``mag``: uint16 (8, z + 2, y + 2, x + 2), a margin of zeros around each band. ``logs``: uint8
+    (2, 8, ...), of the magnitudes and of their sums over faces, once a band is closed.
     """
 
     mag: np.ndarray
-    faces: np.ndarray
+    logs: np.ndarray
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> LevelState:
         """For a level whose lifted array has ``shape`` (the level's input)."""
         z, y, x = half_shape(shape)
         full = (8, z + 2, y + 2, x + 2)
-        return cls(np.zeros(full, np.uint16), np.zeros(full, np.uint16))
+        return cls(_roomy(full, np.uint16), _roomy((2, *full), np.uint8))
 
     def close_band(self, band: int, shape: tuple[int, int, int]) -> None:
-        """Sum the faces of a band that is complete."""
-        _face_sums(self.mag[band], self.faces[band], shape[0], shape[1], shape[2])
+        """Take the logarithms of a band that is complete."""
+        _logarithms(self.mag, band, self.logs, *shape)
 
 
-@numba.njit(cache=True, nogil=True)
-def _face_sums(m: np.ndarray, out: np.ndarray, nz: int, ny: int, nx: int) -> None:
+def _roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros, with memory behind them that vectors may reach into."""
+    size = int(np.prod(shape))
+    return np.zeros(size + SLACK, dtype)[:size].reshape(shape)
+
+
+@kernel()
+def _logarithms(mag: np.ndarray, band: int, logs: np.ndarray, nz: int, ny: int, nx: int) -> None:
     for z in range(1, nz + 1):
         for y in range(1, ny + 1):
-            for x in range(1, nx + 1):
-                s = (
-                    np.int32(m[z, y, x - 1]) + m[z, y, x + 1] + m[z, y - 1, x]
-                    + m[z, y + 1, x] + m[z - 1, y, x] + m[z + 1, y, x]
-                )  # fmt: skip
-                out[z, y, x] = min(s, 4095)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _gather(row: np.ndarray, at: np.ndarray, log: np.ndarray, out: np.ndarray) -> None:
-    for t in range(at.size):
-        out[t] = log[row[at[t]]]
+            for x in range(1, nx + 1, LANES):
+                logarithm_block(mag, band, z, y, x, nx + 1 - x, logs)
 
 
 @numba.njit(cache=True, nogil=True)
 def features(
     mag: np.ndarray,
-    faces: np.ndarray,
+    logs: np.ndarray,
     parent_mag: np.ndarray,
-    parent_faces: np.ndarray,
+    parent_logs: np.ndarray,
     hints: np.ndarray,
     band: int,
     before: np.ndarray,
@@ -94,140 +93,118 @@ def features(
     """Features of the positions ``offset + 2 k`` of a band, in raster order.
 
     Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
-    (FEATURES, count)) belongs to position ``where[j]``. Returns the number of columns.
-    Row by row: sums over whole rows first, then the logarithms at the positions that count.
+    (FEATURES, at least count + SLACK)) belongs to position ``where[j]`` (int32, as many). Returns
+    the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`.
 
     ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
     ``weights`` (int32, 8) from the band's decoded ``symbols`` (int32, margin of one), which are in
     halves of a step where ``halved`` is 1.
     """
-    nz, ny, nx = shape
-    m = mag[band]
-    has_parent = parent_mag.shape[1] > 2
-    width = nx + 2
-    half = (nx - offset[2] + 1) // 2
-    sums = np.zeros((8, width), np.uint16)
-    along, sides, ends, edges, corners, across, near, busy = sums
-    at = np.empty(half, np.uint32)  # positions that count, in rows with a margin
-    inner = np.empty(half, np.uint32)  # the same in rows without
-    up = np.empty(half, np.uint32)  # the same in rows of the parent
-    expects = weights.any()
-    row = np.zeros(width, np.int32)
-    partial = np.empty((3, width), np.int32)
+    width = shape[2] + 2
+    return _features(
+        mag, logs, parent_mag, parent_logs, hints, band, before, shape, offset, symbols, weights,
+        halved, np.empty((2, width + SLACK), np.uint16), np.zeros(width, np.int32),
+        np.empty((3, width), np.int32), log, out, where, expected,
+    )  # fmt: skip
+
+
+@kernel()
+def _features(
+    mag: np.ndarray, logs: np.ndarray, parent_mag: np.ndarray, parent_logs: np.ndarray,
+    hints: np.ndarray, band: int, before: np.ndarray, shape: tuple[int, int, int],
+    offset: tuple[int, int, int], symbols: np.ndarray, weights: np.ndarray, halved: int,
+    told: np.ndarray, row: np.ndarray, partial: np.ndarray, log: np.ndarray, out: np.ndarray,
+    where: np.ndarray, expected: np.ndarray,
+) -> int:  # fmt: skip
+    oz, oy, ox = offset
+    half = (shape[2] - ox + 1) // 2
+    expects = False
+    for d in range(weights.size):
+        expects |= weights[d] != 0
     i = 0
     j = 0
-    for z in range(offset[0] + 1, nz + 1, 2):
-        for y in range(offset[1] + 1, ny + 1, 2):
-            r, z0, z1, y0, y1 = m[z, y], m[z - 1, y], m[z + 1, y], m[z, y - 1], m[z, y + 1]
-            d0, d1, d2, d3 = m[z - 1, y - 1], m[z - 1, y + 1], m[z + 1, y - 1], m[z + 1, y + 1]
-            for x in range(width):
-                ends[x] = z0[x] + z1[x]
-                sides[x] = y0[x] + y1[x]
-                across[x] = d0[x] + d1[x] + d2[x] + d3[x]
-            h0, h1 = hints[0, z - 1, y - 1], hints[1, z - 1, y - 1]
-            for x in range(1, width - 1):
-                along[x] = r[x - 1] + r[x + 1]
-                edges[x] = ends[x - 1] + ends[x + 1] + sides[x - 1] + sides[x + 1] + across[x]
-                corners[x] = across[x - 1] + across[x + 1]
-                busy[x] = along[x] | sides[x] | ends[x] | edges[x] | corners[x]
-                busy[x] |= h0[x - 1] | h1[x - 1]
-            for b in range(before.size):
-                s0, s6 = mag[before[b], z, y], faces[before[b], z, y]
-                for x in range(1, width - 1):
-                    busy[x] |= s0[x] | s6[x]
-            pz, py = (
-                ((z - 1) >> 1) + 1 if has_parent else 0,
-                ((y - 1) >> 1) + 1 if has_parent else 0,
-            )
-            p0, p6 = parent_mag[band, pz, py], parent_faces[band, pz, py]
-            n = 0
-            for k in range(half):
-                x = 2 * k + offset[2] + 1
-                any_ = busy[x]
-                if has_parent:
-                    any_ |= p0[k + 1] | p6[k + 1]
-                at[n], inner[n], up[n] = x, x - 1, k + 1
-                where[j + n] = i + k
-                n += any_ != 0
-            i += half
-            if n == 0:
-                continue
-            for x in range(width):
-                along[x] = min(along[x], _CLIP)
-                sides[x] = min(sides[x], _CLIP)
-                ends[x] = min(ends[x], _CLIP)
-                edges[x] = min(edges[x], _CLIP)
-                corners[x] = min(corners[x], _CLIP)
-            last = j + n
-            for f in range(OWN):
-                _gather(sums[f], at[:n], log, out[f, j:last])
-            if has_parent:
-                py1 = parent_mag[band, pz, py + 1 - 2 * (y & 1)]
-                pz1 = parent_mag[band, pz + 1 - 2 * (z & 1), py]
-                px1 = 2 * offset[2]  # the neighbour on the side of this class
-                for k in range(half):
-                    near[k + 1] = min(p0[k + px1] + py1[k + 1] + pz1[k + 1], _CLIP)
-                _gather(p0, up[:n], log, out[OWN, j:last])
-                _gather(p6, up[:n], log, out[OWN + 1, j:last])
-                _gather(near, up[:n], log, out[OWN + 2, j:last])
-            else:
-                out[OWN : OWN + PARENT, j:last] = 0
-            _gather(h0, inner[:n], log, out[OWN + PARENT, j:last])
-            _gather(h1, inner[:n], log, out[OWN + PARENT + 1, j:last])
-            if expects:
+    for z in range(oz + 1, shape[0] + 1, 2):
+        for y in range(oy + 1, shape[1] + 1, 2):
+            for h in range(HINTS):
+                source, copy = hints[h, z - 1, y - 1, ox:], told[h]
+                for x in range(source.size):
+                    copy[x] = source[x]
+            begin = j
+            for first in range(0, half, LANES):
+                found = feature_block(
+                    mag, logs, parent_mag, parent_logs, told, band, before, z, y, oz, oy, ox,
+                    first, half - first, i + first, j, out, where,
+                )  # fmt: skip
+                if (found >> LANES) & 1 == 0:
+                    _squeeze(out, where, j, found & ((1 << LANES) - 1), FIXED + 2 * before.size)
+                j += found >> 32
+            if not expects:
+                for f in range(FIXED - EXPECTED, FIXED):
+                    for k in range(begin, j):
+                        out[f, k] = 0
+            elif j > begin:
                 expect_row(symbols, z, y, weights, partial, row)
-                for k in range(n):
-                    e = row[at[k]] >> halved
-                    expected[where[j + k]] = e
-                    out[FIXED - 2, j + k] = log[min(abs(e), _CLIP)]
-                    out[FIXED - 1, j + k] = abs(e - (whole_of(e) << BITS)) << 2
-            else:
-                out[FIXED - EXPECTED : FIXED, j:last] = 0
-            for b in range(before.size):
-                _gather(mag[before[b], z, y], at[:n], log, out[FIXED + 2 * b, j:last])
-                _gather(faces[before[b], z, y], at[:n], log, out[FIXED + 2 * b + 1, j:last])
-            j = last
+                for k in range(begin, j):
+                    e = row[2 * (where[k] - i) + ox + 1] >> halved
+                    expected[where[k]] = e
+                    out[FIXED - 2, k] = log[min(abs(e), CLIP)]
+                    out[FIXED - 1, k] = abs(e - (whole_of(e) << BITS)) << 2
+            i += half
     return j
 
 
-# Contraction and reassociation are safe: every sum is exact in any order
-_EXACT_SUMS = {"contract", "reassoc", "nnan", "ninf", "nsz"}
+@kernel()
+def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, used: int) -> None:
+    """Move those of sixteen columns whose bits are set side by side."""
+    to = column
+    for lane in range(LANES):
+        if (bits >> lane) & 1:
+            if to != column + lane:
+                where[to] = where[column + lane]
+                for f in range(used):
+                    out[f, to] = out[f, column + lane]
+            to += 1
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_EXACT_SUMS)
-def _layer(
-    a: np.ndarray, used: int, w: np.ndarray, b: np.ndarray, scale: float, out: np.ndarray
-) -> None:
-    """``out[h] = clip(floor((w a + b) scale), 0, 255)``, two rows of ``w`` at a time."""
-    full = used - used % 4
-    for h in range(0, w.shape[0], 2):
-        o0, o1 = out[h], out[h + 1]
-        b0, b1 = b[h], b[h + 1]
-        for v in range(_BLOCK):
-            o0[v] = b0
-            o1[v] = b1
-        for f in range(0, full, 4):
-            r0, r1, r2, r3 = a[f], a[f + 1], a[f + 2], a[f + 3]
-            u0, u1, u2, u3 = w[h, f], w[h, f + 1], w[h, f + 2], w[h, f + 3]
-            v0, v1, v2, v3 = w[h + 1, f], w[h + 1, f + 1], w[h + 1, f + 2], w[h + 1, f + 3]
-            for v in range(_BLOCK):
-                x0, x1, x2, x3 = r0[v], r1[v], r2[v], r3[v]
-                o0[v] += u0 * x0 + u1 * x1 + u2 * x2 + u3 * x3
-                o1[v] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3
-        for f in range(full, used):
-            row = a[f]
-            wf0, wf1 = w[h, f], w[h + 1, f]
-            for v in range(_BLOCK):
-                o0[v] += wf0 * row[v]
-                o1[v] += wf1 * row[v]
-        for v in range(_BLOCK):
-            t0 = np.floor(o0[v] * scale)
-            t1 = np.floor(o1[v] * scale)
-            o0[v] = min(max(t0, np.float32(0)), np.float32(ACTIVATION))
-            o1[v] = min(max(t1, np.float32(0)), np.float32(ACTIVATION))
+@dataclass(frozen=True)
+class Networks:
+    """The three layers of every network, packed for :func:`choose`; ``shifts`` follow the layers.
+
+    Made of integers: ``w1`` (NETS, H1, FEATURES), ``b1`` (NETS, LEVEL_KINDS, H1), ``w2``
+    (NETS, H2, H1), ``b2`` (NETS, H2), ``w3`` (NETS, H2), ``b3`` (NETS,). ValueError where weights
+    don't fit 16 bits.
+    """
+
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+    w3: np.ndarray
+    b3: np.ndarray
+    shifts: np.ndarray
+
+    @classmethod
+    def of(
+        cls, w1: np.ndarray, b1: np.ndarray, w2: np.ndarray, b2: np.ndarray, w3: np.ndarray,
+        b3: np.ndarray, shifts: Sequence[int],
+    ) -> Networks:  # fmt: skip
+        """Pack them. Where a layer has an odd number of rows the next one's last weight is zero."""
+        parts = (pack(w1), pad(b1), pack(w2), pad(b2), pack(w3[..., None, :]), pad(b3[..., None]))
+        return cls(*parts, np.array(shifts, np.int32))
+
+    def of_net(self, net: int, kind: int) -> tuple[np.ndarray, ...]:
+        """What :func:`choose` takes for one network at one kind of level."""
+        return (
+            self.w1[net], self.b1[net, kind], self.w2[net], self.b2[net], self.w3[net],
+            self.b3[net], self.shifts,
+        )  # fmt: skip
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order in which kernels take them."""
+        return self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.shifts
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_EXACT_SUMS)
+@numba.njit(cache=True, nogil=True)
 def choose(
     x: np.ndarray,
     count: int,
@@ -238,37 +215,41 @@ def choose(
     w2: np.ndarray,
     b2: np.ndarray,
     w3: np.ndarray,
-    b3: float,
-    scales: np.ndarray,
+    b3: np.ndarray,
+    shifts: np.ndarray,
     top: int,
     out: np.ndarray,
 ) -> None:
     """Table index for ``count`` columns of features, of which the first ``used`` rows count.
 
-    ``out`` (uint8) at ``where[j]`` becomes the index of column ``j``. Weights are float32 holding
-    integers, layers have even widths; ``scales`` are the powers of two that follow each layer.
+    ``out`` (uint8) at ``where[j]`` becomes the index of column ``j``. Weights and biases are those
+    of one network of :class:`Networks`; ``used`` is even.
     """
-    h1 = w1.shape[0]
-    h2 = w2.shape[0]
-    a0 = np.zeros((w1.shape[1], _BLOCK), np.float32)
-    a1 = np.empty((h1, _BLOCK), np.float32)
-    a2 = np.empty((h2, _BLOCK), np.float32)
-    acc = np.empty(_BLOCK, np.float32)
+    _choose(
+        x, count, where, used, w1, b1, w2, b2, w3, b3, shifts, top,
+        np.zeros((used // 2, _BLOCK), np.int32), np.empty((4 * w1.shape[0], _BLOCK), np.int32),
+        np.empty((4 * w2.shape[0], _BLOCK), np.int32), np.empty((4, _BLOCK), np.int32), out,
+    )  # fmt: skip
+
+
+@kernel()
+def _choose(
+    x: np.ndarray, count: int, where: np.ndarray, used: int, w1: np.ndarray, b1: np.ndarray,
+    w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, shifts: np.ndarray, top: int,
+    a0: np.ndarray, a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    last = a3[0]
     for start in range(0, count, _BLOCK):
         n = min(_BLOCK, count - start)
-        for f in range(used):
-            row = a0[f]
+        for p in range(used // 2):
+            row = a0[p]
+            low, high = x[2 * p, start : start + n], x[2 * p + 1, start : start + n]
             for v in range(n):
-                row[v] = x[f, start + v]
-        _layer(a0, used, w1, b1, scales[0], a1)
-        _layer(a1, h1, w2, b2, scales[1], a2)
-        for v in range(_BLOCK):
-            acc[v] = b3
-        for k in range(h2):
-            w = w3[k]
-            row = a2[k]
-            for v in range(_BLOCK):
-                acc[v] += w * row[v]
+                row[v] = np.int32(low[v]) | (np.int32(high[v]) << 16)
+        for k in range(w1.shape[0]):
+            layer(a0, n, _BLOCK, w1, k, used // 2, b1, shifts[0], a1)
+        for k in range(w2.shape[0]):
+            layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
+        layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
         for v in range(n):
-            t = np.floor(acc[v] * scales[2])
-            out[where[start + v]] = np.uint8(min(max(t, np.float32(0)), np.float32(top)))
+            out[where[start + v]] = np.uint8(min(last[v] & 0xFFFF, top))

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from ..kernel import inlined, kernel
 from .tables import COST_BITS, PROB_BITS
 
 BITS = 6
@@ -44,6 +44,7 @@ _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
 _SAMPLES = 1 << 14  # positions of a band that weights are fitted to, about
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
+_SIZES = np.log2(1.0 + 2 * np.arange(1024))
 _SMALLEST = 256  # positions of a band that may have weights
 
 
@@ -79,7 +80,7 @@ def unpack(weights: np.ndarray) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def expect_row(
     v: np.ndarray, z: int, y: int, w: np.ndarray, sums: np.ndarray, out: np.ndarray
 ) -> None:
@@ -103,7 +104,7 @@ def expect_row(
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
 def whole_of(e: int) -> int:
     """The whole number nearest to an expectation; ``e - (whole_of(e) << BITS)`` is its rest."""
     return (e + HALF) >> BITS
@@ -142,7 +143,11 @@ class Moments:
         Squares say otherwise where few large symbols stand among zeros.
         """
         assert self.symbols is not None
-        before, after = _sizes(self.symbols, self.every, unpack(weights), _CLASSES)
+        width = self.symbols.shape[2]
+        scratch = np.empty((3, width), np.int32), np.zeros(width, np.int32)
+        before, after = _sizes(
+            self.symbols, self.every, unpack(weights), _CLASSES, *scratch, _SIZES
+        )
         return bool(after <= before)
 
     def fitted(self) -> np.ndarray:
@@ -158,29 +163,29 @@ class Moments:
         return np.clip(np.rint(fitted * (1 << BITS)), -127, 127).astype(np.int8)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _symbols(coefs: np.ndarray, step: int, out: np.ndarray) -> int:
     """Plainly quantised ``coefs`` into ``out`` (margin of one); how many are not zero."""
     inverse = 1.0 / step
     found = 0
     for z in range(coefs.shape[0]):
         for y in range(coefs.shape[1]):
-            for x in range(coefs.shape[2]):
-                r = coefs[z, y, x] * inverse
-                k = min(np.int64(abs(r) + _DEAD), LIMIT)
-                if k > 0:
-                    found += 1
-                    out[z + 1, y + 1, x + 1] = k if r > 0 else -k
+            row, to = coefs[z, y], out[z + 1, y + 1, 1:]
+            for x in range(row.size):
+                r = row[x] * inverse
+                k = np.int32(min(abs(r) + _DEAD, LIMIT + 0.0))
+                to[x] = k if r > 0 else -k
+                found += k > 0
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _moments(
     coefs: np.ndarray, step: int, v: np.ndarray, every: int, classes: np.ndarray,
     between: np.ndarray, across: np.ndarray, own: np.ndarray, busy: np.ndarray,
+    f: np.ndarray,
 ) -> None:  # fmt: skip
     inverse = 1.0 / step
-    f = np.empty(8, np.float64)
     for c in range(8):
         for z in range(classes[c, 0], coefs.shape[0], 2):
             for y in range(classes[c, 1], coefs.shape[1], 2):
@@ -209,13 +214,15 @@ def _moments(
                             between[c, d, e] += weight * f[d] * f[e]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _sizes(
-    v: np.ndarray, every: int, weights: np.ndarray, classes: np.ndarray
-) -> tuple[float, float]:
-    """Sums of log2(1 + 2 |symbol|), as they are and counted from their expectations."""
-    partial = np.empty((3, v.shape[2]), np.int32)
-    row = np.zeros(v.shape[2], np.int32)
+    v: np.ndarray, every: int, weights: np.ndarray, classes: np.ndarray, partial: np.ndarray,
+    row: np.ndarray, sizes: np.ndarray,
+) -> tuple[float, float]:  # fmt: skip
+    """Sums of log2(1 + 2 |symbol|), as they are and counted from their expectations.
+
+    ``sizes``: that logarithm of small symbols. Scratch as :func:`expect_row` has it.
+    """
     before = after = 0.0
     for c in range(8):
         for z in range(classes[c, 0], v.shape[0] - 2, 2):
@@ -226,9 +233,10 @@ def _sizes(
                 for x in range(classes[c, 2] + 1, v.shape[2] - 1, 2):
                     whole = whole_of(row[x])
                     if whole != 0:
-                        k = v[z + 1, y + 1, x]
-                        before += np.log2(1.0 + 2 * abs(k))
-                        after += np.log2(1.0 + 2 * abs(k - whole))
+                        k = abs(v[z + 1, y + 1, x])
+                        left = abs(v[z + 1, y + 1, x] - whole)
+                        before += sizes[k] if k < sizes.size else np.log2(1.0 + 2 * k)
+                        after += sizes[left] if left < sizes.size else np.log2(1.0 + 2 * left)
     return before, after
 
 
@@ -242,9 +250,8 @@ def moments(coefs: np.ndarray, step: int) -> Moments | None:
     every = max(1, coefs.size // _SAMPLES)
     out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8), v, every)
     _moments(
-        coefs, step, v, every, _CLASSES,
-        out.between, out.across, out.own, out.busy,
-    )  # fmt: skip
+        coefs, step, v, every, _CLASSES, out.between, out.across, out.own, out.busy, np.empty(8)
+    )
     lower = np.tril(np.ones((8, 8)), -1)
     out.between += (out.between * lower).transpose(0, 2, 1)
     out.busy *= every

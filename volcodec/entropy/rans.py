@@ -12,97 +12,108 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ..kernel import inlined, kernel
 from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
 
 MAX_LANES = 32
 KNOWN = 127  # rest of a symbol whose sign follows from what is possible
 LOW = 1 << 16  # states stay in [2**16, 2**32)
-_MASK = (1 << PROB_BITS) - 1
+_TOTAL = 1 << PROB_BITS
+_MASK = _TOTAL - 1
 NO_ROOMS = (np.empty(0, np.int32), np.empty(0, np.int32))  # down and up of a run without limits
 # rests, keys and signs where every sign is a raw bit
 RAW_SIGNS = (np.empty(0, np.int8), np.empty(0, np.uint8), np.zeros((2, 1, 1), np.uint16))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
 def _put_bits(x: int, value: int, n: int, words: np.ndarray, w: int) -> tuple[int, int]:
     """Push ``n`` <= 16 raw bits; returns the state and the write position."""
-    if x >= (1 << (32 - n)):
-        w -= 1
-        words[w] = x & 0xFFFF
-        x >>= 16
-    return (x << n) | value, w
+    over = np.int64(x >= (1 << (32 - n)))
+    words[w - 1] = x & 0xFFFF
+    return ((x >> (over << 4)) << n) | value, w - over
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
+def _put(x: int, f: int, start: int, words: np.ndarray, w: int) -> tuple[int, int]:
+    """Push a symbol of frequency ``f`` that begins at ``start``; returns state and position."""
+    over = np.int64(x >= (f << (32 - PROB_BITS)))
+    words[w - 1] = x & 0xFFFF
+    x >>= over << 4
+    # exact: quotients of 32 by 14 bits lie farther below a whole number than float64 rounds
+    q = np.int64(np.float64(x) / np.float64(f))
+    return (q << PROB_BITS) + (x - q * f) + start, w - over
+
+
+@inlined()
 def _refill(x: int, words: np.ndarray, position: int) -> tuple[int, int]:
-    """Bring a state back above the lower end with the next word, where it fell below."""
-    if x < LOW:
-        x <<= 16
-        if position < words.size:
-            x |= np.int64(words[position])
-        position += 1
-    return x, position
+    """Bring a state back above the lower end with the next word, where it fell below.
+
+    ``words`` are at least one; those past the end are as the last.
+    """
+    low = np.int64(x < LOW)
+    word = np.int64(words[min(position, words.size - 1)])
+    return (((x << 16) | word) if low else x), position + low
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined()
 def push_detail(
-    x: int, s: int, rest: int, t: int, key: int, freq: np.ndarray, signs: np.ndarray,
-    limited: bool, words: np.ndarray, w: int,
+    x: int, s: int, signed: bool, rest: int, t: int, key: int, freq: np.ndarray,
+    signs: np.ndarray, limited: bool, words: np.ndarray, w: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Push what follows the token of symbol ``s``: raw bits, sign, what an escape stands for.
 
-    ``rest``: the side that the sign is expected on, and how much; its probability is
-    ``signs[magnitude > 1, key, |rest|]``, and a raw bit where the rest is zero. In a ``limited``
-    run that bit stands alone, and there is none where the rest is KNOWN.
+    A sign is a raw bit unless the run is ``signed``. ``rest``: the side that the sign is expected
+    on, and how much; its probability is ``signs[magnitude > 1, key, |rest|]``, and a raw bit where
+    the rest is zero. In a ``limited`` run that bit stands alone, and there is none where the rest
+    is KNOWN.
+
+    Whatever a symbol lacks is pushed as nothing: a branch that is hard to foresee costs more.
     """
     m = -s if s < 0 else s
     token = token_of(m)
-    if s != 0:
-        n = extra_bits(token)
-        raw = m - token_base(token)
-        if rest == 0 and not limited:
-            n += 1
-            raw = (raw << 1) | (1 if s < 0 else 0)
-        elif rest == 0:
-            x, w = _put_bits(x, 1 if s < 0 else 0, 1, words, w)
-        elif rest != KNOWN:
-            p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
-            agrees = (rest > 0) == (s > 0)
-            f = p if agrees else (1 << PROB_BITS) - p
-            if x >= (f << (32 - PROB_BITS)):
-                w -= 1
-                words[w] = x & 0xFFFF
-                x >>= 16
-            x = ((x // f) << PROB_BITS) + x % f + (0 if agrees else p)
-        if n > 16:
-            x, w = _put_bits(x, raw >> 16, n - 16, words, w)
-            n = 16
-            raw &= 0xFFFF
-        if n > 0:
-            x, w = _put_bits(x, raw, n, words, w)
-    if freq[t, token] == 0:
+    n = extra_bits(token)
+    raw = m - token_base(token)
+    escapes = freq[t, token] == 0  # read before words are written, which it could depend on
+    some = np.int64(s != 0)
+    negative = np.int64(s < 0)
+    if signed:
+        coin = some & np.int64(rest == 0)
+        if limited:
+            x, w = _put_bits(x, negative & coin, coin, words, w)
+        else:
+            raw = (raw << coin) | (negative & coin)
+            n += coin
+        unknown = np.int64(rest != KNOWN)
+        p = np.int64(signs[np.int64(m > 1), key, abs(rest) * unknown])
+        agrees = np.int64((rest > 0) == (s > 0))
+        tells = some & np.int64(rest != 0) & unknown
+        f = agrees * p + (1 - agrees) * (_TOTAL - p)
+        x, w = _put(x, _TOTAL + tells * (f - _TOTAL), tells * (1 - agrees) * p, words, w)
+    else:
+        raw = (raw << some) | negative
+        n += some
+    if n > 16:
+        x, w = _put_bits(x, raw >> 16, n - 16, words, w)
+        n = np.int64(16)
+        raw &= 0xFFFF
+    x, w = _put_bits(x, raw, n, words, w)
+    if escapes:
         x, w = _put_bits(x, token, ESCAPE_BITS, words, w)
     return x, w
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined()
 def push_token(
     x: int, s: int, t: int, freq: np.ndarray, start: np.ndarray, words: np.ndarray, w: int
 ) -> tuple[int, int]:
     """Push the token of symbol ``s`` by table ``t``."""
     token = token_of(-s if s < 0 else s)
     if freq[t, token] == 0:
-        token = ESCAPE
-    f = np.int64(freq[t, token])
-    if x >= (f << (32 - PROB_BITS)):
-        w -= 1
-        words[w] = x & 0xFFFF
-        x >>= 16
-    q = np.int64(np.uint32(x) // np.uint32(f))
-    return (q << PROB_BITS) + (x - q * f) + start[t, token], w
+        token = np.int64(ESCAPE)
+    return _put(x, np.int64(freq[t, token]), np.int64(start[t, token]), words, w)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined()
 def pull_token(
     x: int, t: int, freq: np.ndarray, start: np.ndarray, slots: np.ndarray, words: np.ndarray,
     position: int,
@@ -110,17 +121,17 @@ def pull_token(
     """The inverse of :func:`push_token`: token, state, next word position."""
     slot = x & _MASK
     token = np.int64(slots[t, slot])
-    x = np.int64(freq[t, token]) * (x >> PROB_BITS) + slot - start[t, token]
+    x = np.int64(freq[t, token]) * (x >> PROB_BITS) + slot - np.int64(start[t, token])
     x, position = _refill(x, words, position)
     return token, x, position
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined()
 def pull_detail(
-    x: int, token: int, rest: int, key: int, signs: np.ndarray, limited: bool, down: int, up: int,
-    words: np.ndarray, position: int,
+    x: int, token: int, signed: bool, rest: int, key: int, signs: np.ndarray, limited: bool,
+    down: int, up: int, words: np.ndarray, position: int,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """The inverse of :func:`push_detail` after a ``token`` above 0: symbol, state, position.
+    """The inverse of :func:`push_detail` after a ``token``: symbol, state, position.
 
     In a ``limited`` run the sign is known where of the magnitudes that are possible below zero, up
     to ``down``, and above, up to ``up``, just one has the symbol's.
@@ -128,41 +139,48 @@ def pull_detail(
     if token == ESCAPE:
         token = x & ((1 << ESCAPE_BITS) - 1)
         x, position = _refill(x >> ESCAPE_BITS, words, position)
-        if token == 0:
-            return np.int64(0), x, position
-    n = extra_bits(token) + (1 if rest == 0 and not limited else 0)
-    raw = np.int64(0)
-    if n > 0:
-        low = min(n, 16)
-        raw = x & ((1 << low) - 1)
-        x, position = _refill(x >> low, words, position)
-        if n > 16:
-            raw |= (x & ((1 << (n - 16)) - 1)) << 16
-            x, position = _refill(x >> (n - 16), words, position)
-    m = np.int64(token_base(token))
-    if rest == 0 and not limited:
-        m += raw >> 1
-        return (-m if (raw & 1) != 0 else m), x, position
-    m += raw
-    if limited and (m <= down) != (m <= up):
-        return (-m if m <= down else m), x, position
-    if rest == 0:
-        negative = (x & 1) != 0
-        x, position = _refill(x >> 1, words, position)
+    some = np.int64(token != 0)
+    n = extra_bits(token)
+    coin = some & np.int64(not signed or rest == 0)
+    if not limited:
+        n += coin
+    high = np.int64(0)
+    low = min(n, 16)
+    raw = x & ((1 << low) - 1)
+    x, position = _refill(x >> low, words, position)
+    if n > 16:
+        high = x & ((1 << (n - 16)) - 1)
+        x, position = _refill(x >> (n - 16), words, position)
+        raw |= high << 16
+    base = np.int64(token_base(token))
+    if not signed and not limited:
+        m = base + (raw >> coin)
+        return m - 2 * m * (raw & coin), x, position
+    unknown = np.int64(1)
+    if limited:
+        m = base + raw
+        below = np.int64(m <= down)
+        unknown = np.int64(below == np.int64(m <= up))
+        coin &= unknown
+        negative = below * (1 - unknown) | (coin & x)
+        x, position = _refill(x >> coin, words, position)
     else:
-        p = np.int64(signs[1 if m > 1 else 0, key, abs(rest)])
+        m = base + (raw >> coin)
+        negative = raw & coin
+    if signed:
+        tells = some & np.int64(rest != 0) & unknown
+        p = np.int64(signs[np.int64(m > 1), key, abs(rest)])
+        p = _TOTAL + tells * (p - _TOTAL)
         slot = x & _MASK
-        agrees = slot < p
-        if agrees:
-            x = p * (x >> PROB_BITS) + slot
-        else:
-            x = ((1 << PROB_BITS) - p) * (x >> PROB_BITS) + slot - p
+        agrees = np.int64(slot < p)
+        other = 1 - agrees
+        x = (agrees * p + other * (_TOTAL - p)) * (x >> PROB_BITS) + slot - other * p
         x, position = _refill(x, words, position)
-        negative = agrees != (rest > 0)
-    return (-m if negative else m), x, position
+        negative |= tells & (agrees ^ np.int64(rest > 0))
+    return m - 2 * m * negative, x, position
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def encode_runs(
     symbols: np.ndarray,
     tables: np.ndarray,
@@ -199,12 +217,10 @@ def encode_runs(
             for lane in range(count - 1, -1, -1):
                 i = base + lane
                 s, t = np.int64(symbols[i]), np.int64(tables[i])
-                if s == 0 and freq[t, 0] > 0:
-                    continue
-                rest = np.int64(rests[i]) if signed else 0
-                key = np.int64(keys[i]) if signed else 0
+                rest = np.int64(rests[i]) if signed else np.int64(0)
+                key = np.int64(keys[i]) if signed else np.int64(0)
                 states[lane], w = push_detail(
-                    states[lane], s, rest, t, key, freq, signs, limited, words, w
+                    states[lane], s, signed, rest, t, key, freq, signs, limited, words, w
                 )  # fmt: skip
             for lane in range(count - 1, -1, -1):
                 i = base + lane
@@ -235,13 +251,26 @@ def decode_run(
     ``rests``, ``keys`` and ``signs`` as :func:`encode_runs` has them. A run is limited where
     ``down`` and ``up`` (int32) are not empty, see :func:`pull_detail`.
 
-    Words past the end read as zero, so no bytes can lead outside of ``words``; the caller checks
+    Past the end the last word is read, so no bytes can lead outside of ``words``; the caller checks
     that the position returned does not exceed ``words.size``.
     """
+    if words.size == 0:
+        words = np.zeros(1, np.uint16)
+    return _decode(
+        words, position, states, lanes, tables, freq, start, slots, rests, keys, signs, down, up,
+        np.empty(MAX_LANES, np.int64), out,
+    )  # fmt: skip
+
+
+@kernel()
+def _decode(
+    words: np.ndarray, position: int, states: np.ndarray, lanes: int, tables: np.ndarray,
+    freq: np.ndarray, start: np.ndarray, slots: np.ndarray, rests: np.ndarray, keys: np.ndarray,
+    signs: np.ndarray, down: np.ndarray, up: np.ndarray, tokens: np.ndarray, out: np.ndarray,
+) -> int:  # fmt: skip
     size = tables.size
     signed = rests.size > 0
     limited = down.size > 0
-    tokens = np.empty(MAX_LANES, np.int64)
     for base in range(0, size, lanes):
         count = min(lanes, size - base)
         for lane in range(count):
@@ -250,14 +279,12 @@ def decode_run(
             )
         for lane in range(count):
             i = base + lane
-            if tokens[lane] == 0:
-                out[i] = 0
-                continue
-            rest = np.int64(rests[i]) if signed else 0
-            key = np.int64(keys[i]) if signed else 0
+            rest = np.int64(rests[i]) if signed else np.int64(0)
+            key = np.int64(keys[i]) if signed else np.int64(0)
             s, states[lane], position = pull_detail(
-                states[lane], tokens[lane], rest, key, signs, limited, down[i] if limited else 0,
-                up[i] if limited else 0, words, position,
+                states[lane], tokens[lane], signed, rest, key, signs, limited,
+                np.int64(down[i]) if limited else np.int64(0),
+                np.int64(up[i]) if limited else np.int64(0), words, position,
             )  # fmt: skip
             out[i] = np.int32(s)
     return position

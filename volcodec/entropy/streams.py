@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 
 from ..errors import FormatError
+from ..kernel import kernel
 from . import rans, trellis
 from .classic import CONTEXTS
 from .expectation import COUNT, NONE, OWN_WEIGHTS, Signs
@@ -63,14 +63,14 @@ class LevelRuns:
         self.ends.append(ends)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
     for i in range(symbols.size):
         s = np.int64(symbols[i])
         hist[keys[i], token_of(-s if s < 0 else s)] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray) -> int:
     """What the signs cost beyond one bit each."""
     total = np.int64(0)
@@ -82,7 +82,7 @@ def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: 
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _compact(
     symbols: np.ndarray,
     keys: np.ndarray,
@@ -152,7 +152,8 @@ class Plan:
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
                     units += _sign_units(s, own, r, signs.cost)
-            cost = tables.cost.astype(np.int64)
+            # products of matrices of float64 are fast, and exact up to 2**53
+            hist, cost = hist.astype(np.float64), tables.cost.astype(np.float64)
             by_table = hist[0] @ cost[:count].T
             if self.second:
                 by_table += hist[1] @ cost[count:].T

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ..kernel import kernel
 from . import rans
 
 STATES = 8
@@ -38,7 +39,7 @@ def halves_of(symbol: int, quantiser: int) -> int:
     return 2 * symbol - 1 if symbol > 0 else 2 * symbol + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def encode_runs(
     symbols: np.ndarray, tables: np.ndarray, ends: np.ndarray, lanes: int, freq: np.ndarray,
     start: np.ndarray, rests: np.ndarray, keys: np.ndarray, signs: np.ndarray, words: np.ndarray,
@@ -64,13 +65,13 @@ def encode_runs(
             for j in range(last - 1, first - 1, -1):
                 i = begin + j
                 s, t = np.int64(symbols[i]), np.int64(tables[i])
-                if t == SKIPPED or (s == 0 and freq[t, 0] > 0):
+                if t == SKIPPED:
                     continue
-                rest = np.int64(rests[i]) if signed else 0
-                key = np.int64(keys[i]) if signed else 0
+                rest = np.int64(rests[i]) if signed else np.int64(0)
+                key = np.int64(keys[i]) if signed else np.int64(0)
                 lane = j % lanes
                 states[lane], w = rans.push_detail(
-                    states[lane], s, rest, t, key, freq, signs, False, words, w
+                    states[lane], s, signed, rest, t, key, freq, signs, False, words, w
                 )
             for j in range(last - 1, first - 1, -1):
                 i = begin + j
@@ -92,11 +93,38 @@ def decode_run(
     ``tables`` (uint8): below ``skip`` a symbol is zero; quantiser 1 has its tables (and signs)
     ``second`` places on. The rest as :func:`.rans.decode_run` has it.
     """
+    if words.size == 0:
+        words = np.zeros(1, np.uint16)
+    return _decode(
+        words,
+        position,
+        states,
+        lanes,
+        tables,
+        skip,
+        second,
+        freq,
+        start,
+        slots,
+        rests,
+        keys,
+        signs,
+        np.empty(CHAINS, np.int64),
+        np.zeros(CHAINS, np.int64),
+        out,
+    )
+
+
+@kernel()
+def _decode(
+    words: np.ndarray, position: int, states: np.ndarray, lanes: int, tables: np.ndarray,
+    skip: int, second: int, freq: np.ndarray, start: np.ndarray, slots: np.ndarray,
+    rests: np.ndarray, keys: np.ndarray, signs: np.ndarray, tokens: np.ndarray, turns: np.ndarray,
+    out: np.ndarray,
+) -> int:  # fmt: skip
     size = tables.size
     signed = rests.size > 0
     chains = chains_of(size)
-    tokens = np.empty(CHAINS, np.int64)
-    turns = np.zeros(CHAINS, np.int64)
     for first in range(0, size, chains):
         count = min(chains, size - first)
         for c in range(count):
@@ -113,10 +141,10 @@ def decode_run(
             quantiser = turns[c] & 1
             if tokens[c] != 0:
                 lane = i % lanes
-                rest = np.int64(rests[i]) if signed else 0
-                key = np.int64(keys[i]) + second * quantiser if signed else 0
+                rest = np.int64(rests[i]) if signed else np.int64(0)
+                key = np.int64(keys[i]) + second * quantiser if signed else np.int64(0)
                 s, states[lane], position = rans.pull_detail(
-                    states[lane], tokens[c], rest, key, signs, False, 0, 0, words, position
+                    states[lane], tokens[c], signed, rest, key, signs, False, 0, 0, words, position
                 )
             out[i] = np.int32(halves_of(s, quantiser))
             turns[c] = NEXT[turns[c], s & 1]

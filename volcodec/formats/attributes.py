@@ -66,6 +66,20 @@ def unpack(value: Any) -> Any:
         raise FormatError(f"an attribute of the dataset is malformed: {error}") from error
 
 
+def unpack_all(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes as they were before they became JSON; those without a value are left out.
+
+    Raises FormatError as `unpack` does.
+    """
+    found = {
+        name: unpack(value)
+        if isinstance(value, dict) and {"dtype", "shape"} <= value.keys()
+        else value
+        for name, value in attrs.items()
+    }
+    return {name: value for name, value in found.items() if not isinstance(value, Empty)}
+
+
 def _unpack(value: dict[str, Any]) -> Any:
     name, shape = value["dtype"], value["shape"]
     if shape is None:

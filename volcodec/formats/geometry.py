@@ -51,6 +51,16 @@ class Geometry:
             out["spacing_unit"] = self.unit
         return out
 
+    def lengths(self, dimensions: int) -> tuple[float, ...]:
+        """Return the distance of voxels along each of (z, y, x) or (y, x), () if not known.
+
+        Where there is no spacing the affine tells them.
+        """
+        if self.spacing or self.affine is None:
+            return self.spacing
+        steps = np.sqrt(np.sum(np.square(self.affine[:3, :dimensions]), axis=0))
+        return tuple(float(step) for step in steps[::-1])
+
     def within(self, unit: str) -> Geometry:
         """Return the same lengths in `unit`; as they are where theirs is not known."""
         factor = METRES[self.unit] / METRES[unit] if self.unit else 1.0

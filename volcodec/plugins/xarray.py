@@ -57,7 +57,7 @@ class VolcodecBackend(BackendEntrypoint):
         Raises what ``volcodec.decode`` raises.
         """
         volume = LazyVolume(filename_or_obj, level=level, model=model)
-        attrs = _attributes(volume.attrs)
+        attrs = attributes.unpack_all(volume.attrs)
         coordinates = {}
         space = [axis for axis in volume.dims if axis in AXES]
         spacing = _spacing(attrs.get("spacing"), len(space))
@@ -84,17 +84,6 @@ class VolcodecBackend(BackendEntrypoint):
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         return os.path.splitext(os.fsdecode(filename_or_obj))[1].lower() == ".vc"
-
-
-def _attributes(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Attributes as they were before they became JSON; those without a value are left out."""
-    found = {
-        name: attributes.unpack(value)
-        if isinstance(value, dict) and {"dtype", "shape"} <= value.keys()
-        else value
-        for name, value in attrs.items()
-    }
-    return {name: v for name, v in found.items() if not isinstance(v, attributes.Empty)}
 
 
 def _spacing(value: Any, axes: int) -> list[float]:

@@ -18,6 +18,7 @@ from torch import nn
 from .. import models
 from ..entropy import contexts
 from ..entropy.expectation import BITS, RESTS, Signs
+from ..entropy.products import ACTIVATION
 from ..entropy.tables import DIRECT, ESCAPE, ESCAPE_BITS, PROB_BITS, TOKENS, normalise
 from .samples import Samples
 
@@ -68,7 +69,7 @@ class Networks(nn.Module):
 
     @staticmethod
     def _round(x: torch.Tensor) -> torch.Tensor:
-        x = x.clamp(0, contexts.ACTIVATION / UNIT)
+        x = x.clamp(0, ACTIVATION / UNIT)
         return x + (torch.floor(x * UNIT) / UNIT - x).detach()
 
     def place(self, x: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
@@ -165,8 +166,8 @@ def _integers(w: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]
     """
     one = float(1 << WEIGHT_BITS)
     w, b = w.double() * one, b.double() * one * UNIT
-    most = w.abs().sum(-1) * contexts.ACTIVATION + b.abs().amax(1)
-    room = (contexts.EXACT - 1 - contexts.ACTIVATION * w.shape[-1]) / most.clamp_min(1)
+    most = w.abs().sum(-1) * ACTIVATION + b.abs().amax(1)
+    room = (contexts.EXACT - 1 - ACTIVATION * w.shape[-1]) / most.clamp_min(1)
     scale = torch.minimum(room, _WIDEST / w.abs().amax(-1).clamp_min(1)).clamp_max(1.0)
     w, b = w * scale[..., None], b * scale[:, None]
     return torch.round(w).float().numpy(), torch.round(b).float().numpy()
@@ -284,6 +285,9 @@ def _own_tables(bank: Bank, samples: Samples) -> np.ndarray:
 def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Table index of each sample, by the coder's own integer arithmetic."""
     top = bank.freq.shape[0] // bank.quantisers - 1
+    parts = (bank.w1, bank.b1, bank.w2, bank.b2, bank.w3, bank.b3)
+    shifts = [round(-math.log2(s)) for s in layer_scales()]
+    networks = contexts.Networks.of(*parts, shifts)
     out = np.zeros(len(net), np.uint8)
     for n in range(contexts.NETS):
         for kind in range(contexts.LEVEL_KINDS):
@@ -294,8 +298,7 @@ def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) 
             part = np.zeros(chosen.size, np.uint8)
             contexts.choose(
                 x, chosen.size, np.arange(chosen.size, dtype=np.int32), contexts.FEATURES,
-                bank.w1[n], bank.b1[n, kind], bank.w2[n], bank.b2[n], bank.w3[n], bank.b3[n],
-                layer_scales(), top, part,
+                *networks.of_net(n, kind), top, part,
             )  # fmt: skip
             out[chosen] = part
     return out

@@ -21,6 +21,7 @@ from ..entropy.expectation import (
     moments,
     unpack,
 )
+from ..entropy.rows import SLACK
 from ..entropy.tables import TOKENS
 from ..entropy.trellis import halves_of
 from ..models import TRELLIS, Bank
@@ -148,11 +149,11 @@ def gather(
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
                     continue
-                x = np.zeros((contexts.FEATURES, chosen.size), np.uint8)
-                where = np.empty(chosen.size, np.int32)
+                x = np.zeros((contexts.FEATURES, chosen.size + SLACK), np.uint8)
+                where = np.empty(chosen.size + SLACK, np.int32)
                 e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
-                    state.mag, state.faces, parent.mag, parent.faces, hints, band, BEFORE[band],
+                    state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
                     size, off, contexts.LOG, kept, weights[c], recipe.halved, x, where, e,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
@@ -206,9 +207,8 @@ def _symbols(
         net = band * 8 + c
         table = np.full(part.size, bank.zero[net, kind], np.uint8)
         contexts.choose(
-            x, n, where, contexts.FIXED + 2 * BEFORE[band].size, bank.w1[net], bank.b1[net, kind],
-            bank.w2[net], bank.b2[net], bank.w3[net], bank.b3[net], bank.scales,
-            bank.choices - 1, table,
+            x, n, where, contexts.FIXED + 2 * BEFORE[band].size,
+            *bank.networks.of_net(net, kind), bank.choices - 1, table,
         )  # fmt: skip
         costs = bank.tables.cost, bank.signs.cost
         if recipe.halved:

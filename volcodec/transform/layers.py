@@ -18,7 +18,9 @@ import numba
 import numpy as np
 
 from ..entropy.expectation import BITS, whole_of
+from ..kernel import inlined, kernel
 from .pyramid import Pyramid, band_shape, band_view, half_shape
+from .rows import LANES, SLACK, predict_block
 
 HINTS = 2
 # floor(v / step) = v (floor(2**50 / step) + 1) >> 50 exactly, where v < 4096 step and step <= 2**19
@@ -57,7 +59,7 @@ def _reciprocal(step: int) -> int:
     return (1 << _RECIPROCAL_BITS) // step + 1 if step <= _LARGEST_RECIPROCAL else 0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
 def _in_steps(value: int, step: int, reciprocal: int) -> int:
     """``min(value // step, 4095)`` of a value that is not negative."""
     if value >= step << 12:
@@ -65,7 +67,7 @@ def _in_steps(value: int, step: int, reciprocal: int) -> int:
     return (value * reciprocal) >> _RECIPROCAL_BITS if reciprocal else value // step
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined()
 def _add_differences(
     a: np.ndarray, here: np.ndarray, b: np.ndarray, gradient: np.ndarray, curvature: np.ndarray
 ) -> None:
@@ -102,97 +104,53 @@ def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
                 out[1, z, y, x] = _in_steps(2 * curvature[x], step, reciprocal)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _predict(r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarray) -> None:
     """Interpolate a band from the decoded positions of a level, with hints in steps.
 
     Along each axis that the band is high on, cubic where four neighbours exist, else linear, else
     the neighbour itself; then the mean over the axes. Hints: how far the axes disagree (for one
-    axis, cubic and linear), and the differences across the position.
+    axis, cubic and linear), and the differences across the position. ``r`` is roomy.
     """
-    nz, ny, nx = r.shape
-    oz, oy, ox = (band >> 2) & 1, (band >> 1) & 1, band & 1
-    axes = oz + oy + ox
-    reciprocal, by_four = _reciprocal(step), _reciprocal(4 * step)
-    for bz in range(p.shape[0]):
-        z = 2 * bz + oz
-        for by in range(p.shape[1]):
-            y = 2 * by + oy
-            for bx in range(p.shape[2]):
-                x = 2 * bx + ox
-                total = np.int64(0)
-                least = np.int64(0)
-                most = np.int64(0)
-                slope = np.int64(0)
-                seen = 0
-                linear = np.int64(0)
-                for axis in range(3):
-                    if axis == 0:
-                        if not ox:
-                            continue
-                        i, n = x, nx
-                        a = np.int64(r[z, y, x - 1])
-                        b = np.int64(r[z, y, x + 1]) if i + 1 < n else a
-                        wide = i >= 3 and i + 3 < n
-                        c = np.int64(r[z, y, x - 3]) + np.int64(r[z, y, x + 3]) if wide else a + b
-                    elif axis == 1:
-                        if not oy:
-                            continue
-                        i, n = y, ny
-                        a = np.int64(r[z, y - 1, x])
-                        b = np.int64(r[z, y + 1, x]) if i + 1 < n else a
-                        wide = i >= 3 and i + 3 < n
-                        c = np.int64(r[z, y - 3, x]) + np.int64(r[z, y + 3, x]) if wide else a + b
-                    else:
-                        if not oz:
-                            continue
-                        i, n = z, nz
-                        a = np.int64(r[z - 1, y, x])
-                        b = np.int64(r[z + 1, y, x]) if i + 1 < n else a
-                        wide = i >= 3 and i + 3 < n
-                        c = np.int64(r[z - 3, y, x]) + np.int64(r[z + 3, y, x]) if wide else a + b
-                    v = 9 * (a + b) - c  # 16 times the interpolated value
-                    linear = 8 * (a + b)
-                    total += v
-                    slope += abs(b - a)
-                    if seen == 0:
-                        least = v
-                        most = v
-                    else:
-                        least = min(least, v)
-                        most = max(most, v)
-                    seen += 1
-                spread = abs(total - linear) if axes == 1 else most - least
-                if axes == 1:
-                    mean = (total + 8) >> 4
-                elif axes == 2:
-                    mean = (total + 16) >> 5
-                else:
-                    mean = (total + 24) // 48
-                p[bz, by, bx] = np.int32(mean)
-                hints[0, bz, by, bx] = _in_steps(spread, 4 * step, by_four)
-                hints[1, bz, by, bx] = _in_steps(2 * slope, step, reciprocal)
+    inverse = 1.0 / step
+    for z in range(p.shape[0]):
+        for y in range(p.shape[1]):
+            for first in range(0, p.shape[2], LANES):
+                predict_block(r, band, z, y, first, step, inverse, p, hints)
+
+
+def roomy(shape: Shape) -> np.ndarray:
+    """Zeros (int32) amid memory that vectors may reach into."""
+    size = shape[0] * shape[1] * shape[2]
+    return np.zeros(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
 
 
 @numba.njit(cache=True, nogil=True)
 def _subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     out = np.empty(b.shape, np.int32)
-    for z in range(b.shape[0]):
-        for y in range(b.shape[1]):
-            for x in range(b.shape[2]):
-                out[z, y, x] = np.int32(np.int64(a[z, y, x]) - np.int64(b[z, y, x]))
+    _subtract_rows(a, b, out)
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
+def _subtract_rows(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    for z in range(b.shape[0]):
+        for y in range(b.shape[1]):
+            here, there, to = a[z, y], b[z, y], out[z, y]
+            for x in range(to.size):
+                to[x] = np.int32(np.int64(here[x]) - np.int64(there[x]))
+
+
+@kernel()
 def _rebuild(p: np.ndarray, q: np.ndarray, step: int, out: np.ndarray) -> None:
     for z in range(p.shape[0]):
         for y in range(p.shape[1]):
-            for x in range(p.shape[2]):
-                out[z, y, x] = np.int32(np.int64(p[z, y, x]) + step * np.int64(q[z, y, x]))
+            here, there, to = p[z, y], q[z, y], out[z, y]
+            for x in range(here.size):
+                to[x] = np.int32(np.int64(here[x]) + step * np.int64(there[x]))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _expecting(
     q: np.ndarray, expected: np.ndarray, halved: int, step: int, back1: int, back2: int,
     share: int, out: np.ndarray,
@@ -219,7 +177,7 @@ def _expecting(
                 out[z, y, x] = np.int32(v)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def dequantise(
     q: np.ndarray, halved: int, step: int, back1: int, back2: int, out: np.ndarray
 ) -> None:
@@ -335,7 +293,7 @@ class Predicted:
         """Begin a level (0: the volume has none, only a low band)."""
         self._level = level
         if level:
-            self._whole = np.zeros(self._shapes[level - 1], np.int32)
+            self._whole = roomy(self._shapes[level - 1])
             self._whole[::2, ::2, ::2] = self.low
 
     def hints(self, band: int, step: int) -> np.ndarray:
