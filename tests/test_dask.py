@@ -183,12 +183,13 @@ def test_what_goes_wrong(tmp_path: Path, client: Any) -> None:
     broken = good.map_blocks(_broken, dtype="f4", meta=np.empty((0, 0, 0), "f4"))
     with pytest.raises(ZeroDivisionError, match="chunk"):
         volcodec.dask.to_vc(broken, out, client=client)
-    for array, words in (
+    refused: tuple[tuple[Any, str], ...] = (
         (np.zeros((4, 4, 4)), "dask array"),
         (good[good[:, 0, 0] > 0], "unknown size"),
         (good.astype("i8"), "int64"),
         (good[None], "4"),
-    ):
+    )
+    for array, words in refused:
         with pytest.raises(InputError, match=words):
             volcodec.dask.to_vc(array, out, client=client)
     assert not list(tmp_path.iterdir())

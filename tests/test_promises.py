@@ -66,7 +66,7 @@ def test_absolute_bound(codec: volcodec.Codec, name: str) -> None:
     peak = min(span(volume), 1e308)
     for bound in (1e308, 1e30, 0.62 * peak, 0.3 * peak, 3e-3 * peak, 1e-6 * peak, 0.0):
         for support in ("exact", "off") if bound > 1e-2 * peak else ("auto",):
-            target = {"max_error": bound}
+            target: dict[str, Any] = {"max_error": bound}
             blob = codec.encode(volume, support=support, **target)
             assert not faults(codec, volume, blob, target, support)
 
@@ -74,7 +74,7 @@ def test_absolute_bound(codec: volcodec.Codec, name: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_and_orders(codec: volcodec.Codec, dtype: str) -> None:
     native = of_dtype(dtype)
-    target = {"rel_error": 5e-3}
+    target: dict[str, Any] = {"rel_error": 5e-3}
     values = codec.decode(codec.encode(native, **target))
     forms = (
         native.astype(np.dtype(dtype).newbyteorder(">")),
@@ -94,7 +94,7 @@ def test_dtypes_and_orders(codec: volcodec.Codec, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32"])
 def test_integers_fall_on_integers(codec: volcodec.Codec, dtype: str, bound: float) -> None:
     volume = of_dtype(dtype)
-    target = {"max_error": bound}
+    target: dict[str, Any] = {"max_error": bound}
     blob = codec.encode(volume, **target)
     assert not faults(codec, volume, blob, target)
     if bound < 0.5:
@@ -191,11 +191,12 @@ def test_lossless_keeps_payloads_and_signs(codec: volcodec.Codec) -> None:
 def test_budgets_are_used(codec: volcodec.Codec, kind: str) -> None:
     volume = blobs((40, 36, 44), "budget", zeros=False).astype(np.float32)
     for ratio in (4.0, 12.0, 40.0):
-        value = ratio if kind == "ratio" else 32 / ratio
-        blob = codec.encode(volume, **{kind: value})
+        target: dict[str, Any] = {kind: ratio if kind == "ratio" else 32 / ratio}
+        blob = codec.encode(volume, **target)
         used = len(blob) * ratio / volume.nbytes
         assert 0.97 <= used <= 1
-    generous = codec.encode(volume, **{kind: 1.01 if kind == "ratio" else 31.0})
+    target = {kind: 1.01 if kind == "ratio" else 31.0}
+    generous = codec.encode(volume, **target)
     assert codec.decode(generous).tobytes() == volume.tobytes()
 
 

@@ -32,7 +32,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_volumes(tmp_path / "data", 3)
+    return write_volumes(tmp_path / "data", 3, (14, 12, 16))
 
 
 def test_a_model_of_ones_own(folder: Path, tmp_path: Path) -> None:

@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import FormatError, InputError, ModelError, VolcodecError
+
+if TYPE_CHECKING:  # what __getattr__ imports, for type checkers, editors and the reference
+    from . import dask as dask
+    from . import hdf5 as hdf5
+    from . import models
+    from .codec import Codec, decode, encode
+    from .files import compress, decompress
+    from .inspection import inspect
+    from .verification import verify
 
 __version__ = "0.1.0"
 

@@ -137,6 +137,20 @@ class Codec:
         ``psnr`` (dB), ``ratio`` (raw bytes / file bytes), ``bits`` (per voxel) or ``lossless``;
         by default ``rel_error=1e-3``. The result is decoded and checked before it is returned.
         InputError where the volume or the target can't be honoured.
+
+        Args:
+            support: "exact" keeps the voxels that are exactly ``background``, and no others;
+                "auto" does where it costs at most 5 % of the file, "off" never.
+            background: the value that ``support`` keeps, one that the dtype can hold.
+            effort: 1 to 9; up to 2 one way of coding is taken, from 7 on all are tried on whole
+                tiles, between them on two parts of a large one.
+            fast: the same as ``effort=1``.
+            tile: edge of a tile in voxels, 1 to 1024; by default about 128.
+            threads: how many code tiles; by default as for the codec.
+            attrs: what JSON can hold, kept with the volume: at most 1 MiB.
+            dataset: what the volume is called.
+            embed_model: store the model in the file, so that it needs no other to be read.
+            progress: called with (tiles done, of how many, stage).
         """
         array, _ = host(volume)
         asked = target(
@@ -153,7 +167,7 @@ class Codec:
         return to_bytes(header, tiles, self.model)
 
     def decode(self, blob: Any, **options: Any) -> Any:
-        """Decompress; see :func:`decode`. This codec's model is tried first."""
+        """Decompress; see ``volcodec.decode``. This codec's model is tried first."""
         options.setdefault("model", self.model)
         options.setdefault("threads", self.threads)
         options.setdefault("device", self.device)

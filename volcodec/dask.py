@@ -42,7 +42,7 @@ def to_vc(array: da.Array, dst: Any, *, client: Client | None = None, **options:
 
     ``client`` is the cluster that computes and codes the tiles: by default the current one and,
     where there is none, this process. ``dst``, targets, options and errors are those of
-    :func:`volcodec.compress`, and so are the bytes of the file. The tiles are gathered in order
+    ``volcodec.compress``, and so are the bytes of the file. The tiles are gathered in order
     and written here; a few more than the workers have threads are under way at a time.
     InputError where ``array`` is none of dask, or has chunks of unknown size.
     """

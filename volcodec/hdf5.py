@@ -33,7 +33,7 @@ _REVERSE = 0x100  # the flag by which HDF5 asks to undo the filter
 def filter(**settings: Any) -> h5py.filters.FilterRefBase:
     """The keywords of ``create_dataset`` for a dataset whose chunks volcodec codes.
 
-    ``settings`` as for :class:`volcodec.plugins.chunks.ChunkCodec`, but for ``ratio`` and
+    ``settings`` as for ``volcodec.plugins.chunks.ChunkCodec``, but for ``ratio`` and
     ``bits``: HDF5 stores unfiltered what a filter can't code, so that no size can be promised.
     InputError where a value is impossible. ``create_dataset`` raises ValueError for a dtype that
     volcodec doesn't take, for a model that is not at hand and for a filter before this one.

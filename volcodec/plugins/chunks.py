@@ -21,7 +21,7 @@ _LINE_TILE = 1024  # voxels of a tile of a line: with the default a tile would b
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ChunkCodec:
-    """How the chunks of an array are coded; the names are those of :meth:`volcodec.Codec.encode`.
+    """How the chunks of an array are coded; the names are those of ``volcodec.Codec.encode``.
 
     One target: ``max_error`` (units of the data), ``rel_error`` (share of the chunk's max - min),
     ``psnr`` (dB, with the chunk's max - min as peak), ``ratio`` (the chunk's raw bytes / its

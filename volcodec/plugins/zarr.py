@@ -27,7 +27,7 @@ _FRONT = 4096  # bytes that open an ordinary .vc file
 
 
 class Volcodec(ChunkCodec, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
-    """Codes every chunk of a Zarr array as a .vc file; see :class:`ChunkCodec` for the settings.
+    """Codes every chunk of a Zarr array as a .vc file; see ``ChunkCodec`` for the settings.
 
     ``zarr.create_array(..., serializer=Volcodec(max_error=1e-3), compressors=None)``. A part of
     a large chunk is decoded from the tiles it touches, and nothing else is read of the chunk.
