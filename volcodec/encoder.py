@@ -109,7 +109,11 @@ class VolumeEncoder:
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
         indices = list(indices)
-        return self._told(ordered_map(work, indices, self.options.threads), len(indices), stage)
+        weights: list[int] | None = None
+        if self._look is not None and self.small and len(self.frames) == 1:
+            weights = [self._look.busy[i] for i in indices]
+        results = ordered_map(work, indices, self.options.threads, weights)
+        return self._told(results, len(indices), stage)
 
     def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
         """``results``, of which there are ``count``, and progress with each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -38,8 +38,16 @@ def thread_count(threads: int | None) -> int:
     return threads
 
 
-def ordered_map(work: Callable[[T], R], items: Iterable[T], threads: int | None) -> Iterator[R]:
+def ordered_map(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int | None,
+    weights: Sequence[float] | None = None,
+) -> Iterator[R]:
     """``map(work, items)`` over a pool of threads, at most two items a thread ahead.
+
+    Given ``weights``, what each item costs, all are begun at once, the heaviest first, so that no
+    thread is left with a long one at the end; results come in the order of the items all the same.
 
     The pool lives only as long as the iteration, so that a process may fork between calls. What
     ``work`` raises is raised here, and the items after it are given up.
@@ -51,7 +59,13 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], threads: int | None)
         return
     pool = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
     try:
-        yield from ordered(lambda item: pool.submit(work, item), todo, 2 * count)
+        if weights is None:
+            yield from ordered(lambda item: pool.submit(work, item), todo, 2 * count)
+        else:
+            heaviest = sorted(range(len(todo)), key=lambda i: -weights[i])
+            begun = {i: pool.submit(work, todo[i]) for i in heaviest}
+            for i in range(len(todo)):
+                yield begun.pop(i).result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

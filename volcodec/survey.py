@@ -23,6 +23,7 @@ class Survey:
     low, high: least and greatest finite value, as float64 (nan where none is finite);
     finite, background: how many voxels are finite, and equal to the background;
     ground: the background where it is common enough to be what integers count from, else None;
+    busy: voxels of each tile that are not the background;
     negative_zero: whether any -0.0; narrow: whether a float64 volume is equal to its float32;
     lattice: origin, pitch and largest distance from the lattice, where the volume lies on one.
     """
@@ -36,6 +37,7 @@ class Survey:
     narrow: bool
     lattice: tuple[float, float, float] | None
     ground: float | None = None
+    busy: tuple[int, ...] = ()
 
     @property
     def range(self) -> float:
@@ -123,4 +125,5 @@ def survey(
         bool(parts) and all(p.narrow for p in parts),
         lattice,
         ground,
+        tuple(p.voxels - p.background for p in parts),
     )
