@@ -157,7 +157,9 @@ class VolumeEncoder:
             def run(work: Callable[[np.ndarray], Any]) -> Iterable[Any]:
                 return self._each(partial(_without_coder, work), range(self.count), "survey")
 
-            self._look = survey(self.background, self.dtype, run)
+            # an autoencoder was trained on values about the middle
+            centred = self.model is not None and self.model.unet is not None
+            self._look = survey(self.background, self.dtype, run, centred)
         return self._look
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:

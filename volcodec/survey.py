@@ -91,11 +91,15 @@ def survey(
     background: float,
     dtype: np.dtype[Any],
     run: Callable[[Callable[[np.ndarray], Any]], Iterable[Any]],
+    centred: bool = False,
 ) -> Survey:
-    """Look at a volume: ``run`` maps a function over its tiles (native dtype), in order."""
+    """Look at a volume: ``run`` maps a function over its tiles (native dtype), in order.
+
+    If ``centred``, integers count from near the middle of the range, whatever is common.
+    """
     parts: list[_Part] = list(run(partial(_look, background=background)))
     same, voxels = sum(p.background for p in parts), sum(p.voxels for p in parts)
-    ground = background if same > _COMMON * voxels else None
+    ground = background if same > _COMMON * voxels and not centred else None
     with np.errstate(invalid="ignore"):
         low = float(np.nanmin([p.low for p in parts] + [np.inf]))
         high = float(np.nanmax([p.high for p in parts] + [-np.inf]))
