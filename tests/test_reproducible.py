@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_cases import tiny_model
 from volumes import CASES, blobs, of_dtype
 
 import volcodec
-from volcodec import models
 
 TARGETS: tuple[dict[str, Any], ...] = (
     {"rel_error": 1e-3}, {"psnr": 50.0}, {"bits": 2.0}, {"lossless": True},
@@ -118,16 +116,6 @@ def test_another_process(codec: volcodec.Codec, tmp_path: Path) -> None:
             ONEDNN_MAX_CPU_ISA="SSE41",
         )  # fmt: skip
         assert found == expected
-
-
-def test_uncompiled_decoder(tmp_path: Path) -> None:
-    """The interpreter gives what the compiled kernels give: nothing hangs on the processor."""
-    small = volcodec.Codec(models.read(tiny_model(), "tiny"))
-    volume = blobs((4, 4, 5), "slow").astype(np.float32)
-    blob = small.encode(volume, rel_error=1e-2, embed_model=True)
-    (tmp_path / "a.vc").write_bytes(blob)
-    expected = [digest(volcodec.decode(blob).tobytes())]
-    assert elsewhere([tmp_path / "a.vc"], NUMBA_DISABLE_JIT="1") == expected
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names a processor of another kind")
