@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,21 @@ BLOCK = 128  # edge of a block: a tile
 LEAST = 0.35  # share of the coded tiles after which a worker is killed
 
 
+@lru_cache(maxsize=8)
+def _plume(octant: tuple[int, ...]) -> np.ndarray:
+    return smoke(2 * BLOCK, tuple(slice(BLOCK * i, BLOCK * (i + 1)) for i in octant))
+
+
 def generated(size: int) -> da.Array:
-    """The smoke of :mod:`benchmarks.generate` as a dask array of blocks."""
+    """Plumes of two blocks an axis (:mod:`benchmarks.generate`), each block of its own density."""
 
     def block(block_info: Any = None) -> np.ndarray:
-        place = block_info[None]["array-location"]
-        return smoke(size, tuple(slice(int(a), int(b)) for a, b in place))
+        place = block_info[None]["chunk-location"]
+        shape = block_info[None]["chunk-shape"]
+        number = place[0] * 6151 + place[1] * 389 + place[2] * 53
+        density = np.float32(0.5 + (number % 97) / 97)
+        part = _plume(tuple(i % 2 for i in place))[tuple(slice(0, n) for n in shape)]
+        return part * density
 
     edges = [(min(BLOCK, size - at)) for at in range(0, size, BLOCK)]
     return da.map_blocks(block, chunks=(tuple(edges),) * 3, dtype=np.float32)
