@@ -16,9 +16,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..vectors import I16, I32, I64, Array, load, processor, same, splat, store
+
 ROWS = 8  # rows of weights that are multiplied at once
 ACTIVATION = 255
-_I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
 _NAMES = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
 
 
@@ -45,23 +46,16 @@ def pad(biases: np.ndarray) -> np.ndarray:
     return out
 
 
-def _splat(b: Any, value: Any, width: int) -> Any:
-    vector = ir.VectorType(_I32, width)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
-    places = ir.Constant(ir.VectorType(_I32, width), [_I32(0)] * width)
-    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), places)
-
-
 def _pairs_of_products(b: Any, x: Any, w: Any, width: int, native: bool) -> Any:
     """``x[2 i] w[2 i] + x[2 i + 1] w[2 i + 1]`` of int16 vectors, as int32."""
-    vector, halves = ir.VectorType(_I32, width), ir.VectorType(_I16, 2 * width)
+    vector, halves = ir.VectorType(I32, width), ir.VectorType(I16, 2 * width)
     if native:
         kind = ir.FunctionType(vector, [halves, halves])
         return b.call(cgutils.get_or_insert_function(b.module, kind, _NAMES[width]), [x, w])
 
     def every_other(v: Any, first: int) -> Any:
-        places = [_I32(2 * i + first) for i in range(width)]
-        chosen = ir.Constant(ir.VectorType(_I32, width), places)
+        places = [I32(2 * i + first) for i in range(width)]
+        chosen = ir.Constant(ir.VectorType(I32, width), places)
         return b.sext(b.shuffle_vector(v, ir.Constant(halves, ir.Undefined), chosen), vector)
 
     return b.add(*(b.mul(every_other(x, i), every_other(w, i)) for i in (0, 1)))
@@ -85,27 +79,24 @@ def layer(
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         px, columns, stride, pw, block, pairs, pb, shift, po = arguments
-        features = context.codegen().magic_tuple()[2].split(",")
+        features = processor(context)
         width = 16 if "+avx512bw" in features else 8
         native = width == 16 or "+avx2" in features
         side = 32 // width if width == 16 else 1  # vectors of columns at once
-        vector, halves = ir.VectorType(_I32, width), ir.VectorType(_I16, 2 * width)
+        vector, halves = ir.VectorType(I32, width), ir.VectorType(I16, 2 * width)
 
-        def words(i: int, value: Any) -> Any:
-            array = cgutils.create_struct_proxy(signature.args[i])(context, b, value)
-            return b.bitcast(array.data, _I32.as_pointer()), array
-
-        x32, _ = words(0, px)
-        w32, weights = words(3, pw)
-        bias32, _ = words(6, pb)
-        out32, _ = words(8, po)
-        total = cgutils.unpack_tuple(b, weights.shape, 4)[1]
-        w32 = b.gep(w32, [b.mul(b.mul(block, total), _I64(ROWS))])
-        bias32 = b.gep(bias32, [b.mul(block, _I64(ROWS))])
-        out32 = b.gep(out32, [b.mul(b.mul(block, _I64(ROWS // 2)), stride)])
-        none, most = (ir.Constant(vector, [_I32(v)] * width) for v in (0, ACTIVATION))
-        high = ir.Constant(vector, [_I32(16)] * width)
-        shifts = _splat(b, shift, width)
+        arrays = [
+            Array(context, b, signature.args[i], value)
+            for i, value in ((0, px), (3, pw), (6, pb), (8, po))
+        ]
+        x32, w32, bias32, out32 = (b.bitcast(a.data, I32.as_pointer()) for a in arrays)
+        total = arrays[1].shape[1]
+        w32 = b.gep(w32, [b.mul(b.mul(block, total), I64(ROWS))])
+        bias32 = b.gep(bias32, [b.mul(block, I64(ROWS))])
+        out32 = b.gep(out32, [b.mul(b.mul(block, I64(ROWS // 2)), stride)])
+        none, most = (same(vector, v) for v in (0, ACTIVATION))
+        high = same(vector, 16)
+        shifts = splat(b, shift, width)
         sums = [[cgutils.alloca_once(b, vector) for _ in range(side)] for _ in range(ROWS)]
 
         def clipped(v: Any) -> Any:
@@ -113,21 +104,21 @@ def layer(
             v = b.select(b.icmp_signed(">", v, none), v, none)
             return b.select(b.icmp_signed("<", v, most), v, most)
 
-        with cgutils.for_range_slice(b, _I64(0), columns, _I64(width * side), _I64) as (first, _):
+        with cgutils.for_range_slice(b, I64(0), columns, I64(width * side), I64) as (first, _):
             for r, row in enumerate(sums):
-                begin = _splat(b, b.load(b.gep(bias32, [_I64(r)])), width)
+                begin = splat(b, b.load(b.gep(bias32, [I64(r)])), width)
                 for place in row:
                     b.store(begin, place)
             with cgutils.for_range(b, pairs) as loop:
                 row_of_x = b.gep(x32, [b.add(b.mul(loop.index, stride), first)])
                 loaded = []
                 for c in range(side):
-                    at = b.bitcast(b.gep(row_of_x, [_I64(c * width)]), vector.as_pointer())
-                    loaded.append(b.bitcast(b.load(at, align=4), halves))
-                row_of_w = b.gep(w32, [b.mul(loop.index, _I64(ROWS))])
+                    column = load(b, b.gep(row_of_x, [I64(c * width)]), vector)
+                    loaded.append(b.bitcast(column, halves))
+                row_of_w = b.gep(w32, [b.mul(loop.index, I64(ROWS))])
                 for r, row in enumerate(sums):
-                    one = b.load(b.gep(row_of_w, [_I64(r)]))
-                    weight = b.bitcast(_splat(b, one, width), halves)
+                    one = b.load(b.gep(row_of_w, [I64(r)]))
+                    weight = b.bitcast(splat(b, one, width), halves)
                     for column, place in zip(loaded, row, strict=True):
                         more = _pairs_of_products(b, column, weight, width, native)
                         b.store(b.add(b.load(place), more), place)
@@ -135,9 +126,8 @@ def layer(
                 for c in range(side):
                     low, upper = (clipped(b.load(sums[r + i][c])) for i in (0, 1))
                     both = b.or_(low, b.shl(upper, high))
-                    index = b.add(b.add(b.mul(_I64(r // 2), stride), first), _I64(c * width))
-                    at = b.bitcast(b.gep(out32, [index]), vector.as_pointer())
-                    b.store(both, at, align=4)
+                    index = b.add(b.add(b.mul(I64(r // 2), stride), first), I64(c * width))
+                    store(b, both, b.gep(out32, [index]))
         return context.get_dummy_value()
 
     return signature, generate

@@ -8,13 +8,14 @@ tested for all of them).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ..vectors import F32, I8, I16, I32, I64, Array, load, processor, same, splat, store
 
 LANES = 16
 SLACK = 2 * LANES  # elements that may be read past the end of an array, or be written of a row
@@ -25,46 +26,40 @@ _LOG = (
     23.082931518554688, -11.527077674865723, 7.508827209472656,
     -4.85423469543457, 2.34293794631958, -0.5535233616828918,
 )  # fmt: skip
-_I8, _I16, _I32, _I64, _F32 = (*(ir.IntType(b) for b in (8, 16, 32, 64)), ir.FloatType())
 _BYTES, _HALVES, _WORDS, _FLOATS, _MASK = (
-    ir.VectorType(t, LANES) for t in (_I8, _I16, _I32, _F32, ir.IntType(1))
+    ir.VectorType(t, LANES) for t in (I8, I16, I32, F32, ir.IntType(1))
 )
-Row = Callable[..., Any]
 
 
 def _all(value: int) -> Any:
-    return ir.Constant(_WORDS, [_I32(value)] * LANES)
+    return same(_WORDS, value)
 
 
 def _floats(value: float) -> Any:
-    return ir.Constant(_FLOATS, [ir.Constant(_F32, value)] * LANES)
+    return same(_FLOATS, value)
 
 
 class _Vectors:
-    """Loads and arithmetic on vectors of sixteen; ``features`` are those of the processor."""
+    """Loads and arithmetic on vectors of sixteen."""
 
     def __init__(self, context: Any, b: Any) -> None:
         self.b = b
-        told = context.codegen().magic_tuple()[2].split(",")
+        told = processor(context)
         self.squeezes = all(f"+{name}" in told for name in ("avx512f", "avx512vl", "avx512vbmi2"))
-
-    def load(self, pointer: Any, kind: Any) -> Any:
-        align = kind.element.width // 8
-        return self.b.load(self.b.bitcast(pointer, kind.as_pointer()), align=align)
 
     def bytes(self, pointer: Any) -> Any:
         """Sixteen bytes as words."""
-        return self.b.zext(self.load(pointer, _BYTES), _WORDS)
+        return self.b.zext(load(self.b, pointer, _BYTES), _WORDS)
 
     def every_other_byte(self, pointer: Any) -> Any:
-        return self.b.and_(self.b.zext(self.load(pointer, _HALVES), _WORDS), _all(255))
+        return self.b.and_(self.b.zext(load(self.b, pointer, _HALVES), _WORDS), _all(255))
 
     def halves(self, pointer: Any) -> Any:
-        return self.b.zext(self.load(pointer, _HALVES), _WORDS)
+        return self.b.zext(load(self.b, pointer, _HALVES), _WORDS)
 
     def pairs(self, pointer: Any) -> tuple[Any, Any]:
         """Of 32 halves those at even and at odd places."""
-        both = self.load(pointer, _WORDS)
+        both = load(self.b, pointer, _WORDS)
         return self.b.and_(both, _all(0xFFFF)), self.b.lshr(both, _all(16))
 
     def sum(self, *parts: Any) -> Any:
@@ -102,20 +97,6 @@ class _Vectors:
         return self.b.call(f, [v, ir.Constant(v.type, None), mask])
 
 
-def _row_of(context: Any, b: Any, kind: Any, value: Any) -> Row:
-    """Pointers into a contiguous array: all indices but the last, then the last."""
-    array = cgutils.create_struct_proxy(kind)(context, b, value)
-    shape = cgutils.unpack_tuple(b, array.shape, kind.ndim)
-
-    def at(*index: Any) -> Any:
-        flat = index[0]
-        for size, i in zip(shape[1:], index[1:], strict=True):
-            flat = b.add(b.mul(flat, size), i)
-        return b.gep(array.data, [flat])
-
-    return at
-
-
 @intrinsic  # type: ignore[misc]
 def feature_block(
     typingctx: Any, mag: Any, logs: Any, parent_mag: Any, parent_logs: Any, hints: Any, band: Any,
@@ -139,7 +120,7 @@ def feature_block(
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         rows = {
-            i: _row_of(context, b, signature.args[i], arguments[i])
+            i: Array(context, b, signature.args[i], arguments[i])
             for i in (0, 1, 2, 3, 4, 6, 16, 17)
         }
         mags, log_rows, parents, parent_log_rows, hint_rows, befores, outs, wheres = rows.values()
@@ -147,14 +128,14 @@ def feature_block(
             arguments[i] for i in (5, 7, 8, 9, 10, 11, 12, 13, 14, 15)
         )
         v = _Vectors(context, b)
-        one = _I64(1)
+        one = I64(1)
         x = b.add(b.shl(first, one), ox)  # before the first position, in rows with a margin
 
         def around(dz: int, dy: int) -> tuple[Any, Any]:
             """A row: its positions, and the sums of those before and after."""
-            p = mags(band, b.add(z, _I64(dz)), b.add(y, _I64(dy)), x)
+            p = mags.at(band, b.add(z, I64(dz)), b.add(y, I64(dy)), x)
             before_it, itself = v.pairs(p)
-            after_it, _ = v.pairs(b.gep(p, [_I64(2)]))
+            after_it, _ = v.pairs(b.gep(p, [I64(2)]))
             return itself, b.add(before_it, after_it)
 
         _, along = around(0, 0)
@@ -167,62 +148,56 @@ def feature_block(
             v.sum(*(sides for _, sides in faces), *(itself for itself, _ in diagonals)),
             v.sum(*(sides for _, sides in diagonals)),
         ]
-        told = [v.pairs(hint_rows(_I64(i), b.shl(first, one)))[0] for i in (0, 1)]
+        told = [v.pairs(hint_rows.at(I64(i), b.shl(first, one)))[0] for i in (0, 1)]
         above = [cgutils.alloca_once_value(b, _all(0)) for _ in range(3)]
-        parent = cgutils.create_struct_proxy(signature.args[2])(context, b, arguments[2])
-        deep = cgutils.unpack_tuple(b, parent.shape, 4)[1]
-        has_parent = b.icmp_signed(">", deep, _I64(2))
+        has_parent = b.icmp_signed(">", parents.shape[1], I64(2))
         up = b.add(first, one)
         with b.if_then(has_parent):
             pz, py = (b.add(b.lshr(b.sub(i, one), one), one) for i in (z, y))
             for i in (0, 1):
-                b.store(v.bytes(parent_log_rows(_I64(i), band, pz, py, up)), above[i])
+                b.store(v.bytes(parent_log_rows.at(I64(i), band, pz, py, up)), above[i])
             side_z, side_y = (b.sub(b.shl(o, one), one) for o in (oz, oy))
             near = v.sum(
-                v.halves(parents(band, pz, py, b.add(first, b.shl(ox, one)))),
-                v.halves(parents(band, pz, b.add(py, side_y), up)),
-                v.halves(parents(band, b.add(pz, side_z), py, up)),
+                v.halves(parents.at(band, pz, py, b.add(first, b.shl(ox, one)))),
+                v.halves(parents.at(band, pz, b.add(py, side_y), up)),
+                v.halves(parents.at(band, b.add(pz, side_z), py, up)),
             )
             b.store(v.log(near), above[2])
         some = cgutils.alloca_once_value(
             b, v.any(*own, *told, *(b.load(place) for place in above[:2]))
         )
-        shape = cgutils.create_struct_proxy(signature.args[6])(context, b, arguments[6]).shape
-        siblings = cgutils.unpack_tuple(b, shape, 1)[0]
+        siblings = befores.shape[0]
         at = b.add(x, one)
         with cgutils.for_range(b, siblings) as loop:
-            sibling = b.load(befores(loop.index))
+            sibling = b.load(befores.at(loop.index))
             for f in (0, 1):
-                seen = v.every_other_byte(log_rows(_I64(f), sibling, z, y, at))
+                seen = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
                 b.store(v.any(b.load(some), seen), some)
-        lanes = ir.Constant(_WORDS, [_I32(i) for i in range(LANES)])
-        there = b.icmp_signed("<", lanes, _splat(b, b.trunc(count, _I32)))
+        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
+        there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
         mask = b.and_(b.icmp_unsigned("!=", b.load(some), _all(0)), there)
-        bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), _I64)
+        bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), I64)
 
         def put(row: Any, value: Any) -> None:
-            short = v.squeeze(b.trunc(value, _BYTES), mask)
-            pointer = b.bitcast(outs(row, column), _BYTES.as_pointer())
-            b.store(short, pointer, align=1)
+            store(b, v.squeeze(b.trunc(value, _BYTES), mask), outs.at(row, column))
 
-        with b.if_then(b.icmp_unsigned("!=", bits, _I64(0))):
+        with b.if_then(b.icmp_unsigned("!=", bits, I64(0))):
             for f, value in enumerate(own):
-                put(_I64(f), v.log(value))
+                put(I64(f), v.log(value))
             for f, place in enumerate(above):
-                put(_I64(len(own) + f), b.load(place))
+                put(I64(len(own) + f), b.load(place))
             for f, value in enumerate(told):
-                put(_I64(len(own) + len(above) + f), v.log(value))
-            fixed = _I64(len(own) + len(above) + 2 * len(told))
+                put(I64(len(own) + len(above) + f), v.log(value))
+            fixed = I64(len(own) + len(above) + 2 * len(told))
             with cgutils.for_range(b, siblings) as loop:
-                sibling = b.load(befores(loop.index))
+                sibling = b.load(befores.at(loop.index))
                 for f in (0, 1):
-                    row = b.add(b.add(fixed, b.shl(loop.index, one)), _I64(f))
-                    put(row, v.every_other_byte(log_rows(_I64(f), sibling, z, y, at)))
-            places = b.add(lanes, _splat(b, b.trunc(here, _I32)))
-            pointer = b.bitcast(wheres(column), _WORDS.as_pointer())
-            b.store(v.squeeze(places, mask), pointer, align=4)
-        found = b.zext(b.ctpop(b.bitcast(mask, ir.IntType(LANES))), _I64)
-        return b.or_(b.or_(bits, b.shl(found, _I64(32))), _I64(int(v.squeezes) << LANES))
+                    row = b.add(b.add(fixed, b.shl(loop.index, one)), I64(f))
+                    put(row, v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at)))
+            places = b.add(lanes, splat(b, b.trunc(here, I32), LANES))
+            store(b, v.squeeze(places, mask), wheres.at(column))
+        found = b.zext(b.ctpop(b.bitcast(mask, ir.IntType(LANES))), I64)
+        return b.or_(b.or_(bits, b.shl(found, I64(32))), I64(int(v.squeezes) << LANES))
 
     return signature, generate
 
@@ -241,27 +216,20 @@ def logarithm_block(
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         band, z, y, first, count = arguments[1:6]
-        mags, outs = (_row_of(context, b, signature.args[i], arguments[i]) for i in (0, 6))
+        mags, outs = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 6))
         v = _Vectors(context, b)
 
         def at(dz: int, dy: int, dx: int) -> Any:
-            place = (b.add(i, _I64(d)) for i, d in zip((z, y, first), (dz, dy, dx), strict=True))
-            return v.halves(mags(band, *place))
+            place = (b.add(i, I64(d)) for i, d in zip((z, y, first), (dz, dy, dx), strict=True))
+            return v.halves(mags.at(band, *place))
 
         sides = ((0, 0, -1), (0, 0, 1), (0, -1, 0), (0, 1, 0), (-1, 0, 0), (1, 0, 0))
         own, faces = at(0, 0, 0), v.sum(*(at(*side) for side in sides))
-        lanes = ir.Constant(_WORDS, [_I32(i) for i in range(LANES)])
-        there = b.icmp_signed("<", lanes, _splat(b, b.trunc(count, _I32)))
+        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
+        there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
         for i, value in enumerate((own, faces)):
             shown = b.select(there, v.log(value), _all(0))
-            pointer = b.bitcast(outs(_I64(i), band, z, y, first), _BYTES.as_pointer())
-            b.store(b.trunc(shown, _BYTES), pointer, align=1)
+            store(b, b.trunc(shown, _BYTES), outs.at(I64(i), band, z, y, first))
         return context.get_dummy_value()
 
     return signature, generate
-
-
-def _splat(b: Any, value: Any) -> Any:
-    lone = b.insert_element(ir.Constant(_WORDS, ir.Undefined), value, _I32(0))
-    places = ir.Constant(_WORDS, [_I32(0)] * LANES)
-    return b.shuffle_vector(lone, ir.Constant(_WORDS, ir.Undefined), places)

@@ -1,0 +1,57 @@
+"""What kernels written in LLVM's own language share: lanes of one value, places in arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32, F64 = ir.FloatType(), ir.DoubleType()
+
+
+def same(kind: Any, value: float) -> Any:
+    """A constant vector of ``kind`` whose lanes are all ``value``."""
+    return ir.Constant(kind, [ir.Constant(kind.element, value)] * kind.count)
+
+
+def splat(b: Any, value: Any, lanes: int) -> Any:
+    """A vector whose lanes are all ``value``."""
+    none = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    places = same(ir.VectorType(I32, lanes), 0)
+    return b.shuffle_vector(b.insert_element(none, value, I32(0)), none, places)
+
+
+def load(b: Any, pointer: Any, kind: Any) -> Any:
+    """A vector of ``kind`` from where its first element lies."""
+    place = b.bitcast(pointer, kind.as_pointer())
+    return b.load(place, align=kind.element.width // 8)
+
+
+def store(b: Any, vector: Any, pointer: Any) -> None:
+    """The inverse of :func:`load`."""
+    place = b.bitcast(pointer, vector.type.as_pointer())
+    b.store(vector, place, align=vector.type.element.width // 8)
+
+
+class Array:
+    """A contiguous array of a kernel: its shape, and pointers to its elements."""
+
+    def __init__(self, context: Any, b: Any, kind: Any, value: Any) -> None:
+        array = cgutils.create_struct_proxy(kind)(context, b, value)
+        self._b, self.data = b, array.data
+        self.shape = cgutils.unpack_tuple(b, array.shape, kind.ndim)
+
+    def at(self, *index: Any) -> Any:
+        """The pointer to an element."""
+        flat = index[0]
+        for size, i in zip(self.shape[1:], index[1:], strict=True):
+            flat = self._b.add(self._b.mul(flat, size), i)
+        return self._b.gep(self.data, [flat])
+
+
+def processor(context: Any) -> list[str]:
+    """The features of the processor that is compiled for, as ``+avx2``."""
+    told: str = context.codegen().magic_tuple()[2]
+    return told.split(",")
