@@ -54,6 +54,7 @@ _THOROUGH = 7  # effort from which every way to code a tile is tried on the whol
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
+_CLOSE = 1.01  # sizes of the parts that don't decide
 Candidate = tuple[int, int, tuple[bytes, ...]]
 
 
@@ -211,7 +212,7 @@ class TileCoder:
         smallest = np.inf
         ways = list(self._ways(values, look, s))
         if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
-            ways = [self._winner(ways, values, look.hidden, s)]
+            ways = self._best(ways, values, look.hidden, s)
         for way in ways:
             if len(ways) > 1 and way.bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
@@ -230,23 +231,27 @@ class TileCoder:
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         yield RAW, 0, (self._raw(shown), *nothing[1:])
 
-    def _winner(self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings) -> Way:
-        """The way that codes two typical parts of the tile smallest."""
+    def _best(
+        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
+    ) -> list[Way]:
+        """The way that codes two parts of the tile smallest, and the next one where it is close."""
         boxes = typical(values, hidden)
         voxels = sum(values[box].size for box in boxes)
         s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
-        best, smallest = ways[0], np.inf
+        totals: list[float] = []
         for way in ways:
-            if way.bank == "lattice" and smallest < _QUIET * voxels / 8:
+            if way.bank == "lattice" and min(totals, default=np.inf) < _QUIET * voxels / 8:
+                totals.append(np.inf)
                 continue
             total = 0.0
             for box in boxes:
                 inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
                 made = self._coded(way.bank, way.usable(box), inside, free, s)
                 total += made.size if made is not None else np.inf
-            if total < smallest:
-                best, smallest = way, total
-        return best
+            totals.append(total)
+        first, second = np.argsort(totals, kind="stable")[:2]
+        close = totals[second] <= _CLOSE * totals[first]
+        return [ways[i] for i in sorted([first, second] if close else [first])]
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
         """Ways to try."""
