@@ -12,6 +12,7 @@ import pytest
 from volumes import blobs, of_dtype
 
 import volcodec
+from benchmarks.generate import smoke
 from volcodec.container import Reader
 from volcodec.errors import FormatError, InputError, VolcodecError
 
@@ -246,3 +247,16 @@ def test_verify_says_what_is_wrong(codec: volcodec.Codec, tiled: Tiled) -> None:
     assert not report.ok
     assert not volcodec.verify(blob + b"x").ok
     assert not volcodec.verify(blob[:-1]).ok
+
+
+def test_what_values_are_counted_from() -> None:
+    """A common background; but not where it is kept exactly: a visible voxel that decodes to it is
+    put beside it, and could not be corrected any further."""
+    plume = smoke(40)
+    origins = [
+        volcodec.inspect(volcodec.encode(plume, rel_error=1e-2, support=support)).lattice_origin
+        for support in ("off", "exact")
+    ]
+    assert origins[0] == 0 and plume.min() < origins[1] < plume.max()
+    rare = plume + np.float32(1)
+    assert volcodec.inspect(volcodec.encode(rare, rel_error=1e-2)).lattice_origin > 1

@@ -175,4 +175,7 @@ def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[A
         small = float(info.tiny)
         limit = min(s.bound, look.range * 1e-6)
         nudge = small if small < limit * 1e-3 else float(info.smallest_subnormal)
+    if s.mapping.domain == "real":
+        # visible voxels that decode to the background itself could not be corrected any more
+        s = replace(s, mapping=replace(s.mapping, origin=_middle(look)))
     return replace(s, exact=True, background=background, nudge=nudge)
