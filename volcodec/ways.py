@@ -37,12 +37,12 @@ class Way:
 
 def typical(values: np.ndarray, hidden: np.ndarray) -> list[Box]:
     """Two of the 32 parts of a tile: of those in which neighbours along x differ most, in value and
-    in being hidden, the second and the thirteenth.
+    in being hidden, the second and the thirteenth. (Of fewer, where an axis is too short for them.)
 
     Every fourth row is looked at; both differences count as shares of the largest of all.
     """
     cuts = [
-        np.linspace(0, n, parts + 1).astype(int)
+        np.linspace(0, n, min(parts, n) + 1).astype(int)  # no part is empty
         for n, parts in zip(values.shape, (2, 4, 4), strict=True)
     ]
     spans = [[slice(a, b) for a, b in pairwise(cut.tolist())] for cut in cuts]
@@ -56,7 +56,7 @@ def typical(values: np.ndarray, hidden: np.ndarray) -> list[Box]:
     with np.errstate(invalid="ignore", over="ignore"):
         shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
-    return [boxes[order[1]], boxes[order[12]]]
+    return [boxes[order[len(boxes) // 32]], boxes[order[3 * len(boxes) // 8]]]
 
 
 def filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
