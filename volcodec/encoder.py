@@ -218,8 +218,6 @@ class VolumeEncoder:
         total = sum(t.size for t in with_masks.values())
         masks = sum(len(t.streams[1]) for t in with_masks.values())
         decided = not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks)
-        if not decided and self.coder.quick:
-            return s
         if not decided:
             plain = self._sample(chosen, s)
             without = sum(t.size for t in plain.values())
