@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from .container import Header, TileEntry, pack
 from .models import Model
 from .tilecoder import Tile
-from .tiledecoder import CONSTANT, RAW
+from .tiledecoder import ADAPTIVE, CONSTANT, RAW, bank_of
 from .values import shortened
+
+_STEPPED = ("predicted", "lattice")
 
 
 def rounded_up(value: float, limit: float) -> float:
@@ -21,12 +23,16 @@ def rounded_up(value: float, limit: float) -> float:
 
 @dataclass
 class Totals:
-    """Sums over tiles that a header needs."""
+    """Sums over tiles that a header needs.
+
+    ``closed``: whether any was coded by other steps than those of the transform.
+    """
 
     max_error: float = 0.0
     square_error: float = 0.0
     finite: int = 0
     needs_model: bool = False
+    closed: bool = False
 
     def add(self, t: Tile | Totals) -> None:
         """Take a tile, or other totals, in."""
@@ -35,8 +41,10 @@ class Totals:
         self.finite += t.finite
         if isinstance(t, Totals):
             self.needs_model |= t.needs_model
+            self.closed |= t.closed
         else:
-            self.needs_model |= t.coding not in (CONSTANT, RAW)
+            self.needs_model |= t.coding not in (CONSTANT, RAW, ADAPTIVE)
+            self.closed |= t.coding not in (CONSTANT, RAW) and bank_of(t.coding) in _STEPPED
 
 
 def to_bytes(header: Header, tiles: list[Tile], model: Model | None) -> bytes:

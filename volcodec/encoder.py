@@ -426,7 +426,7 @@ class VolumeEncoder:
             domain=m.domain,
             pitch=m.pitch,
             step=m.step,
-            lattice_step=m.lattice_step,
+            lattice_step=m.lattice_step if total.closed or math.isinf(s.worth) else 0.0,
             lattice_origin=m.origin,
             attrs=attrs.encode(),
             model_name=model.name if model else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import support
-from .tiledecoder import CONSTANT, Frame, TileDecoder, bank_of
+from .tiledecoder import ADAPTIVE, CONSTANT, Frame, TileDecoder, bank_of, hidden_voxels
 from .tiles import Shape, coarse
 from .transform.pyramid import CDF97_PREVIEW, SHIFT, Pyramid
 from .values import from_ordered
@@ -68,9 +68,11 @@ def tile(
             values = low_band(Pyramid(CDF97_PREVIEW), np.where(finite, full, 0), level)
     else:
         scales = [*streams[2 : 2 + s.scales], *([b""] * s.scales)][: s.scales]
-        integers, unit = coder.integers(coding, scales, shape, s, level)
-        used = coder.coders[bank_of(coding)]
-        gain = 1.0 if used.predicted else scale(used.bank.pyramid, shape, level)
+        hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
+        integers, unit = coder.integers(coding, scales, shape, s, level, hidden=hidden)
+        bank = bank_of(coding)
+        closed = bank == "predicted"
+        gain = 1.0 if closed else scale(coder.coders[bank].bank.pyramid, shape, level)
         values = integers * (1.0 / gain)
         if m.domain == "bits":
             limit = 0x7FFF if m.dtype == np.float16 else 0x7FFFFFFF

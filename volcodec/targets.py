@@ -149,14 +149,26 @@ def stepped(
     if look.lattice is not None:
         origin, pitch, _ = look.lattice
         k = shortened(step / pitch, 12)
-        fine = k < 4 and smooth is None  # near enough to lossless coding for that to be smaller
-        m = Mapping(dtype, "lattice", origin, pitch, k, 1.0 if fine else 0.0)
-        return Settings(m, levels, scale=_scale(look), lam=lam, banks=_FREE if fine else (TRELLIS,))
+        if k < 4 and smooth is None:  # near enough to lossless coding for that to be smaller
+            m = Mapping(dtype, "lattice", origin, pitch, k, 1.0)
+            return Settings(m, levels, scale=_scale(look), lam=lam, banks=_FREE)
+        odd = float(2 * min(int(k / 2), _MOST_STEPS) + 1)
+        m = Mapping(dtype, "lattice", origin, pitch, k, odd if smooth is None else 0.0)
+        return _open(m, levels, look, lam, k)
     if step < _FINEST * look.range and smooth is None:
         m = Mapping(dtype, "real", _middle(look), 0.0, 0.0, step)
         return Settings(m, levels, scale=_scale(look), banks=("predicted", "lattice"))
-    m = Mapping(dtype, "real", _origin(look, step), 0.0, step, 0.0)
-    return Settings(m, levels, scale=_scale(look), lam=lam, banks=(TRELLIS,))
+    m = Mapping(dtype, "real", _origin(look, step), 0.0, step, step if smooth is None else 0.0)
+    return _open(m, levels, look, lam, step)
+
+
+def _open(m: Mapping, levels: int, look: Survey, lam: float, step: float) -> Settings:
+    """Without a bound: the transform, or the closed loop where bits and squared error say so."""
+    if not m.lattice_step:
+        return Settings(m, levels, scale=_scale(look), lam=lam, banks=(TRELLIS,))
+    banks = (TRELLIS, "predicted")
+    worth = math.sqrt(8 * LAMBDA) * step
+    return Settings(m, levels, scale=_scale(look), lam=lam, banks=banks, worth=worth)
 
 
 def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:

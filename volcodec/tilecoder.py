@@ -11,11 +11,13 @@ import numpy as np
 import zstandard
 
 from . import correction, motion, support, voxels
+from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
 from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
+    ADAPTIVE,
     CLASSIC,
     CONSTANT,
     FILLED,
@@ -48,31 +50,40 @@ _CODINGS = {
     "predicted": (PREDICTED_LEARNED, PREDICTED_CLASSIC),
     TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
+    "adaptive": (ADAPTIVE, ADAPTIVE),
 }
 _QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
+_ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tried
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
 _CLOSE = 1.01  # sizes of the parts that don't decide
-Candidate = tuple[int, int, tuple[bytes, ...]]
+Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
 
 
 @dataclass(frozen=True)
 class Body:
     """A tile as one way codes it: what comes before the first scale, the scales, what outliers add.
 
-    ``size`` in bytes is known, nearly, before the streams are written.
+    ``size`` in bytes is known, nearly, before the streams are written. ``loss``: bytes that its
+    error is worth, see Settings.
     """
 
     coding: int
     head: bytes
-    scales: Encoded
+    scales: Encoded | Adapted
     fix: bytes
+    loss: float = 0.0
 
     @property
     def size(self) -> int:
         return len(self.head) + self.scales.size + len(self.fix)
+
+    @property
+    def cost(self) -> float:
+        """What ways to code a tile are compared by, in bytes."""
+        return self.size + self.loss
 
     def streams(self) -> tuple[bytes, ...]:
         first, *others = self.scales.streams
@@ -86,7 +97,8 @@ class Settings(Frame):
     ``scale``: the range of the volume, by which errors are divided before they are squared.
     ``bound``: largest error in the units of the data (inf: none). ``slack``: the same for the
     reconstruction before outliers, in units of y or k. ``lam``: see quantiser. ``banks``: the
-    ways to code that are tried, in this order.
+    ways to code that are tried, in this order. ``worth``: the error, in units of y or k, whose
+    square is worth a byte where ways are compared (inf: bytes alone count).
     """
 
     scale: float = 1.0
@@ -94,6 +106,7 @@ class Settings(Frame):
     slack: float = np.inf
     lam: float = 0.12
     banks: tuple[str, ...] = ("lossy",)
+    worth: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,7 @@ class TileCoder:
             mask = support.encode_mask(look.masked)
         front = (specials, mask)
         candidates = list(self._candidates(values, before, look, s))
-        for coding, flags, body in sorted(candidates, key=lambda c: sum(map(len, c[2]))):
+        for _, coding, flags, body in sorted(candidates, key=lambda c: c[0]):
             base = before if flags & FOLLOWS else None
             found = self._checked(values, base, coding, flags | whole, (*front, *body), s)
             if found is not None:
@@ -198,15 +211,15 @@ class TileCoder:
     def _candidates(
         self, values: np.ndarray, before: np.ndarray | None, look: Look, s: Settings
     ) -> Iterator[Candidate]:
-        """Ways to code the tile: the coding, its flags, the streams from scale 0 on."""
+        """Ways to code the tile: their cost, coding, flags, and the streams from scale 0 on."""
         nothing = (b"",) * (s.scales + 1)
         bits = s.mapping.domain == "bits"
         if look.visible == 0:
-            yield CONSTANT, 0, nothing
+            yield 0, CONSTANT, 0, nothing
             return
         constant = _constant_bits(values) if bits else _constant(values, look, s)
         if constant is not None:
-            yield CONSTANT, 0, (constant, *nothing[1:])
+            yield len(constant), CONSTANT, 0, (constant, *nothing[1:])
             if bits or look.low == look.high:
                 return
         smallest = np.inf
@@ -220,16 +233,17 @@ class TileCoder:
             made = self._coded(way.bank, usable, look.hidden, way.free, s)
             if made is not None:
                 smallest = min(smallest, made.size)
-                yield made.coding, way.flags, made.streams()
+                yield _candidate(made, way.flags)
             if before is not None and way.bank != "unet":
                 made = self._coded(way.bank, usable, look.hidden, way.free, s, before)
                 if made is not None:
-                    yield made.coding, way.flags | FOLLOWS | WHOLE, made.streams()
+                    yield _candidate(made, way.flags | FOLLOWS | WHOLE)
         if self.quick and smallest < values.nbytes / 4:
             return
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
-        yield RAW, 0, (self._raw(shown), *nothing[1:])
+        raw = self._raw(shown)
+        yield len(raw), RAW, 0, (raw, *nothing[1:])
 
     def _best(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
@@ -247,7 +261,7 @@ class TileCoder:
             for box in boxes:
                 inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
                 made = self._coded(way.bank, way.usable(box), inside, free, s)
-                total += made.size if made is not None else np.inf
+                total += made.cost if made is not None else np.inf
             totals.append(total)
         first, second = np.argsort(totals, kind="stable")[:2]
         close = totals[second] <= _CLOSE * totals[first]
@@ -263,7 +277,15 @@ class TileCoder:
         names = s.banks
         if self.quick:
             names = ("predicted",) if np.isfinite(s.bound) else ("lossy",)
+        elif self.effort >= _ADAPTIVE and "predicted" in names:
+            names = (*names, "adaptive")
         for name in names:
+            if name == "adaptive":
+                usable = values
+                if look.any_special:
+                    usable = np.where(look.special, values.dtype.type(s.background), values)
+                yield Way(name, usable, None, hidden, FILLED if hides else 0)
+                continue
             bank = name if name in self.coders else "lossy"
             if bank in ("lossy", TRELLIS):
                 way = Way(bank, values, None, hidden, 0)
@@ -315,11 +337,22 @@ class TileCoder:
             if found is None or np.abs(integers.astype(np.int64) - found).max() > LARGEST:
                 return None
             head, base = prefix(shift, weight), found
-        made: Encoded = self.coders[bank].encode(
-            integers - base, s.levels, s.lam, step, free, s.scales, quick=self.quick
-        )
+        left = integers - base
+        made: Encoded | Adapted | None
+        if bank == "adaptive":
+            made = self.decoder.adaptive.encode(left, s.levels, step, free, s.scales)
+            if made is None:
+                return None
+        else:
+            made = self.coders[bank].encode(
+                left, s.levels, s.lam, step, free, s.scales, quick=self.quick
+            )
         fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
-        return Body(_CODINGS[bank][made.classical], head, made, fix)
+        loss = 0.0
+        if np.isfinite(s.worth):
+            off = np.where(hidden, 0.0, (made.decoded - left) * (unit / s.worth)).reshape(-1)
+            loss = float(off @ off)
+        return Body(_CODINGS[bank][made.classical], head, made, fix, loss)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
         """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
@@ -359,6 +392,11 @@ class TileCoder:
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         planes = little.view(np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)
+
+
+def _candidate(made: Body, flags: int) -> Candidate:
+    streams = made.streams()
+    return sum(map(len, streams)) + made.loss, made.coding, flags, streams
 
 
 def _constant_bits(values: np.ndarray) -> bytes | None:

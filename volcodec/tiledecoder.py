@@ -8,6 +8,7 @@ import numpy as np
 import zstandard
 
 from . import correction, motion, support
+from .adaptive.coder import AdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
@@ -16,8 +17,8 @@ from .values import LARGEST, Mapping, from_ordered
 (
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
     PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED,
-    TRELLIS_CLASSIC,
-) = range(12)  # fmt: skip
+    TRELLIS_CLASSIC, ADAPTIVE,
+) = range(13)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: previews decode the whole tile
 FOLLOWS = 4  # flag: what is coded is the difference to the frame before
@@ -50,6 +51,7 @@ class TileDecoder:
 
     def __init__(self, model: Model | None) -> None:
         self.coders: dict[str, ScaleCoder] = {}
+        self.adaptive = AdaptiveCoder()
         self.unet = model.unet if model is not None else None
         if model is not None:
             for name, bank in model.banks.items():
@@ -79,7 +81,8 @@ class TileDecoder:
         elif coding == RAW:
             out = _raw_tile(scales, shape, m)
         else:
-            integers, unit = self.integers(coding, scales, shape, f, 0, before)
+            hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
+            integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden)
             if m.domain == "bits":
                 out = from_ordered(integers, m.dtype)
             else:
@@ -98,9 +101,12 @@ class TileDecoder:
 
     def integers(
         self, coding: int, scales: list[bytes], shape: Shape, f: Frame, stop: int,
-        before: np.ndarray | None = None,
+        before: np.ndarray | None = None, hidden: np.ndarray | None = None,
     ) -> tuple[np.ndarray, float]:  # fmt: skip
-        """The low band after ``stop`` levels and the unit of its integers."""
+        """The low band after ``stop`` levels and the unit of its integers.
+
+        ``hidden``: voxels that an adaptive tile does not code.
+        """
         m = f.mapping
         name = bank_of(coding)
         base: np.ndarray | None = None
@@ -112,13 +118,16 @@ class TileDecoder:
             if stop or base is not None:
                 raise FormatError("a tile that follows another has no base or preview of its own")
             base, scales = _following(scales, before, m, m.units(name)[0])
-        if name not in self.coders:
+        if coding != ADAPTIVE and name not in self.coders:
             raise FormatError("a tile is coded with a model, but the file names none")
         unit, step = m.units(name)
         if m.domain == "bits" and m.dtype.kind != "f":
             raise FormatError("a tile of integers claims the bits of floats")
         if unit <= 0 and m.domain != "bits":
             raise FormatError("a tile is coded in a way for which the header gives no step")
+        if coding == ADAPTIVE:
+            found = self.adaptive.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
+            return found if base is None else found + base, unit
         classical = coding in CLASSICAL
         found = self.coders[name].decode(scales[: f.scales], shape, f.levels, stop, classical, step)
         return found if base is None else found + base, unit
@@ -135,6 +144,13 @@ class TileDecoder:
             raise FormatError("latents are longer than the scale that holds them")
         base = self.unet.decode(first[4 : 4 + size], shape)
         return base_integers(base, f), [first[4 + size :], *scales[1:]]
+
+
+def hidden_voxels(masked: np.ndarray | None, classes: np.ndarray | None) -> np.ndarray | None:
+    """Which voxels are not among the coded values; None where all are."""
+    if classes is None:
+        return masked
+    return classes != 0 if masked is None else masked | (classes != 0)
 
 
 def prefix(shift: motion.Shift, weight: int) -> bytes:
