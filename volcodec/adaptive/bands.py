@@ -23,6 +23,7 @@ ERRORS = 4  # of the blend and the three predictions
 SETS = 32 * 64, 48 * 64  # of weights: by band and level, by size of the errors around
 TABLES = 128
 _EVERY = 16  # voxels between two solutions of the same regression
+_EARLY = 4096  # voxels, after which the slow regression sees every other one, half as often
 _FADE_EVERY, _FADE = 64, 0.998
 _FADE_FEW_EVERY, _FADE_FEW = 8, 0.98
 _AROUND = 18  # taps whose errors count
@@ -262,7 +263,7 @@ def code_band(
                 # predictions, relative to interpolation, and their blend
                 ways[0] = ways[1] = ways[2] = 0.0
                 if busy:
-                    if seen > n and seen % _EVERY == 0:
+                    if seen > n and seen % (_EVERY if seen < _EARLY else 2 * _EVERY) == 0:
                         solved |= solve(gram, cross, lower, scratch, linear)
                     if seen > few and seen % _EVERY == _EVERY // 2:
                         solved_few |= solve(gram_few, cross_few, lower_few, scratch, linear_few)
@@ -356,7 +357,8 @@ def code_band(
                     errors[z, y, x, k + 1] = abs(d - ways[k])
                 if busy:
                     weight = 1.0 / (around * around + 0.3)
-                    gather(near, d, weight, gram, cross)
+                    if seen < _EARLY or seen & 1:
+                        gather(near, d, weight, gram, cross)
                     gather(near, d, weight, gram_few, cross_few)
                     seen += 1
                     if seen % _FADE_EVERY == 0:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..transform.pyramid import BAND_ORDER
 
-TAPS = 34
+TAPS = 48
 REACH = 4
 _ORDER = (0, *BAND_ORDER)
 
