@@ -28,6 +28,7 @@ from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
 
 MAX_SCALES = 4
+_KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 _NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
@@ -158,9 +159,11 @@ class ScaleCoder:
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
-        limits: np.ndarray | None = None
-        if self.predicted and tile.size and not classical:
-            limits = np.array([tile.min(), tile.max()], np.int64)
+        limits = self._limits(tile, hidden) if self.predicted else None
+        if limits is not None and np.isin(tile, limits).sum() >= _KEPT_FROM:
+            layers.kept = limits
+        if classical:
+            limits = None
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level)
             out = LevelRuns()
@@ -213,10 +216,16 @@ class ScaleCoder:
             found[level] = out
             parent = state
         plans = self._plan(
-            found, levels, min(scales, scale_count(levels)), limits,
+            found, levels, min(scales, scale_count(levels)), limits, layers.kept,
             (True,) if classical else (False, True),
         )  # fmt: skip
         return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low)
+
+    @staticmethod
+    def _limits(tile: np.ndarray, hidden: np.ndarray | None) -> np.ndarray | None:
+        """The least and the largest value that is not hidden, None where all are."""
+        shown = tile if hidden is None or not hidden.any() else tile[~hidden]
+        return np.array([shown.min(), shown.max()], np.int64) if shown.size else None
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -241,7 +250,7 @@ class ScaleCoder:
 
     def _plan(
         self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None,
-        paths: tuple[bool, ...],
+        kept: np.ndarray | None, paths: tuple[bool, ...],
     ) -> list[Plan]:  # fmt: skip
         """The smallest streams by the paths (classical or not) there are to choose from."""
         members = [[found[lv] for lv in levels_of(i, scales, levels)] for i in range(scales)]
@@ -250,7 +259,12 @@ class ScaleCoder:
             tables = classic_tables() if classical else self.bank.tables
             given = None if classical else limits
             signs, lossy = self.bank.signs, self._has_offsets
-            made.append([Plan(m, tables, signs, classical, lossy, given) for m in members])
+            made.append(
+                [
+                    Plan(m, tables, signs, classical, lossy, given, kept, i == 0)
+                    for i, m in enumerate(members)
+                ]
+            )
         return min(made, key=lambda plans: sum(p.bytes for p in plans))
 
     def decode(
@@ -278,8 +292,10 @@ class ScaleCoder:
                 break
             reader = StreamReader(
                 streams[scale], len(wanted), len(tables) if classical else self.bank.choices,
-                self.bank.codebook, classical, self._has_offsets, self.predicted,
+                self.bank.codebook, classical, self._has_offsets, self.predicted, layers.kept,
+                scale == 0,
             )  # fmt: skip
+            layers.kept = reader.kept
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
                 layers.open(level)

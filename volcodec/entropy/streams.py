@@ -22,6 +22,7 @@ _MAPPED = 0x08
 _OFFSETS = 0x10
 _EXPECTS = 0x20
 _LIMITED = 0x40
+_KEPT = 0x80
 _LIMITS = 8  # bytes of the least and the largest value
 NO_OFFSET = 128
 BANDS = 7  # that may have weights: all but the low band
@@ -132,24 +133,29 @@ class Plan:
 
     def __init__(
         self, levels: list[LevelRuns], tables: Tables, signs: Signs, classical: bool, lossy: bool,
-        limits: np.ndarray | None = None,
+        limits: np.ndarray | None = None, kept: np.ndarray | None = None, first: bool = True,
     ) -> None:  # fmt: skip
+        """``kept``: limits that predictions are kept within, which the ``first`` scale states."""
+        self.kept = first and kept is not None
+        stated = kept is None or first
         told = sum(int(known.sum()) for m in levels for known in m.known)
-        self.limited = limits is not None and not classical and told > 8 * _LIMITS
+        price = 8 * _LIMITS if kept is None else 0
+        self.limited = limits is not None and not classical and told > price
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
         self.dependent = any(turns.size for m in levels for turns in m.quantisers)
         # where the second quantiser's tables begin; the classical ones serve both
         self.second = len(tables) // 2 if self.dependent and not classical else 0
         self.bytes = 0
-        self.empty = not any(s.any() for m in levels for s in m.symbols)
+        self.empty = not self.kept and not any(s.any() for m in levels for s in m.symbols)
         if self.empty:
             return
         backs = b"".join(bytes(m.back) for m in levels)
         self.offsets = lossy and any(b != NO_OFFSET for b in backs)
         self.head = backs if self.offsets else b""
-        if self.limited:
-            assert limits is not None
-            self.head += limits.astype("<i4").tobytes()
+        if (self.limited or self.kept) and stated:
+            values = limits if kept is None else kept
+            assert values is not None
+            self.head += values.astype("<i4").tobytes()
         self.expects = any(m.weights for m in levels)
         if self.expects:
             self.head += b"".join(_expectations(m, lossy) for m in levels)
@@ -206,7 +212,7 @@ class Plan:
         words = self._dependent(lanes, states) if self.dependent else self._plain(lanes, states)
         flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
         flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
-        flags |= _LIMITED if self.limited else 0
+        flags |= (_LIMITED if self.limited else 0) | (_KEPT if self.kept else 0)
         head = bytes([flags, self.skip]) + self.head
         return head + states[:lanes].astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
@@ -296,13 +302,15 @@ class StreamReader:
     """Reads what a stream begins with and keeps the place of its rANS words.
 
     ``words`` is None where the stream is empty, which says that every symbol is zero. ``tables``:
-    how many there are to choose from.
+    how many there are to choose from. ``kept``: limits that predictions are kept within, None where
+    there are none; the ``first`` stream of a tile says, to the others it is given.
     """
 
     def __init__(
         self, data: bytes, levels: int, tables: int, codebook: np.ndarray, classical: bool,
-        lossy: bool, predicted: bool = False,
+        lossy: bool, predicted: bool = False, kept: np.ndarray | None = None, first: bool = True,
     ) -> None:  # fmt: skip
+        self.kept = kept
         self.words: np.ndarray | None = None
         self.back = [(128, 128)] * levels
         self.limits: np.ndarray | None = None
@@ -317,14 +325,21 @@ class StreamReader:
             at = 2
             allowed = _LANES_LOG2 | (0 if classical else _MAPPED) | (_OFFSETS if lossy else 0)
             allowed |= _EXPECTS | (_LIMITED if predicted and not classical else 0)
+            allowed |= _KEPT if predicted and first else 0
             if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
             if flags & _OFFSETS:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
                 at += 2 * levels
-            if flags & _LIMITED:
-                self.limits = np.frombuffer(data, "<i4", 2, at).astype(np.int64)
-                at += _LIMITS
+            if flags & (_LIMITED | _KEPT):
+                limits = kept
+                if limits is None:
+                    limits = np.frombuffer(data, "<i4", 2, at).astype(np.int64)
+                    at += _LIMITS
+                self.limits = limits if flags & _LIMITED else None
+                self.kept = limits if flags & _KEPT else kept
+                if flags & _KEPT and limits[0] > limits[1]:
+                    raise FormatError("limits are the wrong way round")
             if flags & _EXPECTS:
                 for i in range(levels):
                     at = self._expectations(data, at, i, codebook, lossy)

@@ -32,11 +32,13 @@ Shape = tuple[int, int, int]
 class Layers(Protocol):
     """One pass over a tile, coarsest level first.
 
-    ``predicted``: what the band asked for last was predicted as (int32), in the closed loop.
+    ``predicted``: what the band asked for last was predicted as (int32), in the closed loop;
+    ``kept``: see Predicted.
     """
 
     low: np.ndarray
     predicted: np.ndarray
+    kept: np.ndarray | None
 
     def open(self, level: int) -> None: ...
     def hints(self, band: int, step: int) -> np.ndarray: ...
@@ -207,6 +209,8 @@ class Lifted:
     ``halved``: 1 where quantised bands are in halves of a step, else 0.
     """
 
+    kept: np.ndarray | None = None
+
     def __init__(
         self, pyramid: Pyramid, shape: Shape, levels: int, tile: np.ndarray | None, halved: int = 0
     ):
@@ -269,8 +273,11 @@ class Lifted:
 class Predicted:
     """Closed loop: bands are what interpolation from decoded positions leaves over.
 
-    Voxels that are ``hidden`` may decode to anything, so nothing is left over there.
+    Voxels that are ``hidden`` may decode to anything, so nothing is left over there. ``kept``:
+    limits (least, most) that predictions are kept within, None where there are none.
     """
+
+    kept: np.ndarray | None = None
 
     def __init__(
         self,
@@ -305,6 +312,8 @@ class Predicted:
         out = np.empty((HINTS, *shape), np.uint16)
         self.predicted = np.empty(shape, np.int32)
         _predict(self._whole, band, step, self.predicted, out)
+        if self.kept is not None:
+            np.clip(self.predicted, *self.kept.astype(np.int32), out=self.predicted)
         return out
 
     def coefs(self, band: int) -> np.ndarray:
