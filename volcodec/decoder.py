@@ -36,8 +36,11 @@ def frame_settings(header: Header) -> Frame:
     """What the tile coder has to know of a file."""
     dtype = np.dtype(header.dtype)
     mapping = Mapping(
-        dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step
-    )
+        dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step,
+        header.least if header.kept else -math.inf,
+        header.least + header.value_range if header.kept else math.inf,
+        header.background, header.snap,
+    )  # fmt: skip
     whole = header.lattice_step.is_integer() and header.lattice_step < 1 << 31
     if header.domain != "real" and not whole:
         raise FormatError("the header's lattice step is not an integer below 2**31")

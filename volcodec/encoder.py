@@ -35,6 +35,7 @@ from .values import Mapping, shortened
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
+_SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
@@ -384,7 +385,11 @@ class VolumeEncoder:
         return lossless and self.options.support != "off"
 
     def _outcome(self, s: Settings, stage: str) -> Outcome:
+        if len(self.frames) > 1:
+            s = replace(s, reaches=())  # what is decoded is needed before it could be chosen
         tiles = list(self.tiles(s, stage))
+        if s.reaches:
+            tiles, s = _snapped(tiles, s)
         header = self.header(s, tiles)
         entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
         psnr = math.inf
@@ -421,10 +426,13 @@ class VolumeEncoder:
             relative_mse=shortened(total.square_error / total.finite) if total.finite else 0.0,
             value_range=look.range,
             support="exact" if s.exact or self._keeps_support(s) else "off",
-            background=self.background if self.options.support != "off" else 0.0,
+            background=self.background if self.options.support != "off" or m.snap or m.kept else 0.0,
             nudge=s.nudge if s.exact else 0.0,
             domain=m.domain,
             pitch=m.pitch,
+            kept=m.kept,
+            least=m.least if m.kept else 0.0,
+            snap=m.snap,
             step=m.step,
             lattice_step=m.lattice_step if total.closed or math.isinf(s.worth) else 0.0,
             lattice_origin=m.origin,
@@ -433,6 +441,16 @@ class VolumeEncoder:
             model_sha256=model.identity[:IDENTITY_SIZE] if model else b"",
             model_length=len(model.data) if model and self.options.embed_model else 0,
         )  # fmt: skip
+
+
+def _snapped(tiles: list[Tile], s: Settings) -> tuple[list[Tile], Settings]:
+    """Tiles and settings with the reach of snapping that leaves the least error."""
+    squares = [sum(t.snapped[i][1] for t in tiles) for i in range(len(s.reaches))]
+    best = int(np.argmin(squares))
+    if squares[best] > _SNAP_FROM * squares[0]:
+        best = 0
+    mapping = replace(s.mapping, snap=s.reaches[best])
+    return [t.at(best) for t in tiles], replace(s, mapping=mapping, reaches=())
 
 
 def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:

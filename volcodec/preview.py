@@ -81,7 +81,7 @@ def tile(
             if classes is None and not np.isfinite(values).all():
                 values = np.where(np.isfinite(values), values, np.nan)
         else:
-            values = m.origin + values * unit * (m.pitch if m.snap else 1.0)
+            values = m.origin + values * unit * (m.pitch if m.on_lattice else 1.0)
     values = values.reshape(out_shape)
     if masked is not None:
         values = np.where(_covers(masked, level, all), s.background, values)

@@ -23,6 +23,7 @@ SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends 
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _COUNTED = 2.0**17  # steps within the range that can be counted from anywhere in it
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
+_REACHES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5)  # of snapping, in steps
 _ALL = ("lossy", "predicted", "lattice")
 _FREE = (TRELLIS, "predicted", "lattice")  # without a bound
 
@@ -164,11 +165,20 @@ def stepped(
 
 def _open(m: Mapping, levels: int, look: Survey, lam: float, step: float) -> Settings:
     """Without a bound: the transform, or the closed loop where bits and squared error say so."""
-    if not m.lattice_step:
-        return Settings(m, levels, scale=_scale(look), lam=lam, banks=(TRELLIS,))
-    banks = (TRELLIS, "predicted")
-    worth = math.sqrt(8 * LAMBDA) * step
-    return Settings(m, levels, scale=_scale(look), lam=lam, banks=banks, worth=worth)
+    banks: tuple[str, ...] = (TRELLIS,)
+    worth = math.inf
+    if m.lattice_step:
+        banks, worth = (TRELLIS, "predicted"), math.sqrt(8 * LAMBDA) * step
+    reaches: tuple[float, ...] = ()
+    if look.ground is not None:
+        m = replace(m, ground=look.ground)
+        if look.low == look.ground:
+            m = replace(m, least=look.low, most=look.low + look.range)
+        pitch = m.pitch if m.on_lattice else 1.0
+        reaches = tuple(share * step * pitch for share in _REACHES)
+    return Settings(
+        m, levels, scale=_scale(look), lam=lam, banks=banks, worth=worth, reaches=reaches
+    )
 
 
 def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[Any]) -> Settings:
@@ -190,4 +200,4 @@ def with_support(s: Settings, background: float, look: Survey, dtype: np.dtype[A
     if s.mapping.domain == "real":
         # visible voxels that decode to the background itself could not be corrected any more
         s = replace(s, mapping=replace(s.mapping, origin=_middle(look)))
-    return replace(s, exact=True, background=background, nudge=nudge)
+    return replace(s, exact=True, background=background, nudge=nudge, reaches=())

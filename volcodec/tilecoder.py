@@ -98,7 +98,9 @@ class Settings(Frame):
     ``bound``: largest error in the units of the data (inf: none). ``slack``: the same for the
     reconstruction before outliers, in units of y or k. ``lam``: see quantiser. ``banks``: the
     ways to code that are tried, in this order. ``worth``: the error, in units of y or k, whose
-    square is worth a byte where ways are compared (inf: bytes alone count).
+    square is worth a byte where ways are compared (inf: bytes alone count). ``reaches``: distances
+    from the ground within which decoded values may become it, which is chosen when all tiles are
+    coded; rising from 0.
     """
 
     scale: float = 1.0
@@ -107,13 +109,15 @@ class Settings(Frame):
     lam: float = 0.12
     banks: tuple[str, ...] = ("lossy",)
     worth: float = np.inf
+    reaches: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tile:
     """A coded tile and what its decoding measured over its ``finite`` voxels.
 
-    ``square_error``: sum of (error / range)**2.
+    ``square_error``: sum of (error / range)**2. ``snapped``: largest error and this sum for each of
+    the settings' reaches, where there are any.
     """
 
     coding: int
@@ -122,6 +126,12 @@ class Tile:
     max_error: float
     square_error: float
     finite: int
+    snapped: tuple[tuple[float, float], ...] = ()
+
+    def at(self, reach: int) -> Tile:
+        """The same tile where values are snapped within that reach."""
+        largest, square = self.snapped[reach]
+        return replace(self, max_error=largest, square_error=square, snapped=())
 
     @property
     def size(self) -> int:
@@ -206,7 +216,14 @@ class TileCoder:
         found = voxels.measure(values, decoded, s.scale, s.background if s.exact else None)
         if found is None or found[0] > s.bound:
             return None
-        return Tile(coding, flags, streams, *found), decoded
+        snapped: tuple[tuple[float, float], ...] = ()
+        if s.reaches:
+            snapped = (found[:2],) * len(s.reaches)
+            if coding not in (CONSTANT, RAW):
+                snapped = voxels.measure_snapped(
+                    values, decoded, s.scale, s.mapping.ground, np.array(s.reaches)
+                )
+        return Tile(coding, flags, streams, *found, snapped), decoded
 
     def _candidates(
         self, values: np.ndarray, before: np.ndarray | None, look: Look, s: Settings
@@ -348,10 +365,7 @@ class TileCoder:
                 left, s.levels, s.lam, step, free, s.scales, quick=self.quick
             )
         fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
-        loss = 0.0
-        if np.isfinite(s.worth):
-            off = np.where(hidden, 0.0, (made.decoded - left) * (unit / s.worth)).reshape(-1)
-            loss = float(off @ off)
+        loss = _loss(values, made.decoded + base, unit, hidden, s)
         return Body(_CODINGS[bank][made.classical], head, made, fix, loss)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
@@ -361,13 +375,15 @@ class TileCoder:
         integers = m.to_integers(values, m.unit)
         if integers is None:
             return None
-        scale = m.unit * (m.pitch if m.snap else 1.0) / s.spread
+        scale = m.unit * (m.pitch if m.on_lattice else 1.0) / s.spread
         latents, base = self.decoder.unet.encode(integers * scale + 0.5, _rate(s))
         left = integers - base_integers(base, s)
         made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
         head = len(latents).to_bytes(4, "little") + latents
-        fix = _fix(values, made.decoded + (integers - left), m.unit, hidden, s)
-        return Body(_CODINGS["unet"][made.classical], head, made, fix)
+        decoded = made.decoded + (integers - left)
+        fix = _fix(values, decoded, m.unit, hidden, s)
+        loss = _loss(values, decoded, m.unit, hidden, s)
+        return Body(_CODINGS["unet"][made.classical], head, made, fix, loss)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
         """Whether a tile seems to code smaller where hidden voxels are filled smoothly."""
@@ -429,10 +445,23 @@ def _fix(
     return correction.encode(_outliers(values, s.mapping.to_values(decoded, unit, None), hidden, s))
 
 
+def _loss(
+    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
+) -> float:
+    """Bytes that the error of decoded integers is worth."""
+    m = s.mapping
+    if not np.isfinite(s.worth):
+        return 0.0
+    off = m.to_values(decoded, unit, None).astype(np.float64) - values
+    off[hidden] = 0
+    off /= s.worth * (m.pitch if m.on_lattice else 1.0)
+    return float(np.vdot(off, off))
+
+
 def _rate(s: Settings) -> int:
     """Which of the autoencoder's rates suits a step: at high rate lambda is 6 / ln 2 / step**2."""
     m = s.mapping
-    step = m.step * (m.pitch if m.snap else 1.0) / s.spread
+    step = m.step * (m.pitch if m.on_lattice else 1.0) / s.spread
     place = (np.log(6 / np.log(2) / step**2) - np.log(LAMBDAS[0])) / np.log(LAMBDAS[1] / LAMBDAS[0])
     return int(np.clip(np.rint(place * (RATES - 1)), 0, RATES - 1))
 
@@ -444,7 +473,7 @@ def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Sett
     if np.isfinite(s.bound):
         wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
         _find_outliers(
-            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1), m.pitch if m.snap else 1.0,
+            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1), m.pitch if m.on_lattice else 1.0,
             s.slack, m.lattice_step, out.reshape(-1),
         )  # fmt: skip
     if s.exact:

@@ -28,6 +28,7 @@ class Mapping:
     """How values become integers: the part of a file's header that reconstruction needs.
 
     ``step`` and ``lattice_step`` are in units of y (real) or k (lattice); 0 where not in use.
+    Values are kept within ``least`` ... ``most``; those within ``snap`` of ``ground`` become it.
     """
 
     dtype: np.dtype[Any]
@@ -36,9 +37,18 @@ class Mapping:
     pitch: float = 0.0
     step: float = 0.0
     lattice_step: float = 0.0
+    least: float = -np.inf
+    most: float = np.inf
+    ground: float = 0.0
+    snap: float = 0.0
 
     @property
-    def snap(self) -> bool:
+    def kept(self) -> bool:
+        """Whether reconstructions are kept within limits of the values."""
+        return bool(self.least > -np.inf)
+
+    @property
+    def on_lattice(self) -> bool:
         """Whether reconstructions are rounded to the lattice."""
         return self.domain == "lattice"
 
@@ -59,13 +69,13 @@ class Mapping:
 
     def to_integers(self, values: np.ndarray, unit: float) -> np.ndarray | None:
         """``values`` (native dtype, finite) in multiples of ``unit`` as int32; None on overflow."""
-        pitch = self.pitch if self.snap else 1.0
+        pitch = self.pitch if self.on_lattice else 1.0
         if values.dtype == np.float16:  # numba has none
             values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
         most = LARGEST if unit == self.unit else LARGEST_LATTICE
         largest = _to_integers(
-            values.reshape(-1), self.origin, pitch, self.snap, unit, float(most), out.reshape(-1)
+            values.reshape(-1), self.origin, pitch, self.on_lattice, unit, float(most), out.reshape(-1)
         )
         return out if largest <= most else None
 
@@ -74,14 +84,15 @@ class Mapping:
     ) -> np.ndarray:
         """Values (dtype) of ``integers`` times ``unit``, outliers added in lattice steps.
 
-        They are clipped to the finite range of the dtype.
+        They are clipped to the finite range of the dtype and to the limits.
         """
         out = np.empty(integers.shape, self.dtype)
         limits = np.iinfo(self.dtype) if self.dtype.kind in "iu" else np.finfo(self.dtype)
         o = np.zeros(0, np.int32) if outliers is None else outliers.reshape(-1)
         _to_values(
-            integers.reshape(-1), unit, self.snap, o, self.lattice_step, self.origin,
-            self.pitch if self.snap else 1.0, float(limits.min), float(limits.max), out.reshape(-1)
+            integers.reshape(-1), unit, self.on_lattice, o, self.lattice_step, self.origin,
+            self.pitch if self.on_lattice else 1.0, max(float(limits.min), self.least),
+            min(float(limits.max), self.most), self.ground, self.snap, out.reshape(-1)
             if self.dtype != np.float16 else (wide := np.empty(out.size, np.float64)),
         )  # fmt: skip
         return wide.astype(np.float16).reshape(out.shape) if self.dtype == np.float16 else out
@@ -108,22 +119,25 @@ def _to_integers(
 
 @numba.njit(cache=True, nogil=True)
 def _to_values(
-    integers: np.ndarray, unit: float, snap: bool, outliers: np.ndarray, jump: float,
-    origin: float, pitch: float, low: float, high: float, out: np.ndarray,
+    integers: np.ndarray, unit: float, whole: bool, outliers: np.ndarray, jump: float,
+    origin: float, pitch: float, low: float, high: float, ground: float, snap: float,
+    out: np.ndarray,
 ) -> None:  # fmt: skip
     for i in range(integers.size):
         y = np.float64(integers[i]) * unit
-        if snap:
+        if whole:
             y = np.rint(y)
         if outliers.size > 0 and outliers[i] != 0:
             y = y + np.float64(outliers[i]) * jump
-        if snap:
+        if whole:
             y = y * pitch
         v = origin + y
         if v > high:
             v = high
         elif not v >= low:  # not a number either: only hostile steps lead there
             v = low
+        if snap > 0 and abs(v - ground) <= snap:
+            v = ground
         out[i] = v
 
 

@@ -109,3 +109,39 @@ def _measure(
         error /= scale
         square += error * error
     return largest, square, finite
+
+
+def measure_snapped(
+    values: np.ndarray, decoded: np.ndarray, scale: float, ground: float, reach: np.ndarray
+) -> tuple[tuple[float, float], ...]:
+    """Largest error and sum of (error / ``scale``)**2 for each ``reach``.
+
+    Of the finite voxels where those decoded within ``reach`` (rising) of the ``ground`` became it.
+    """
+    largest, square = np.zeros((2, len(reach) + 1)), np.zeros((2, len(reach) + 1))
+    _measure_snapped(plain(values), plain(decoded), scale, ground, reach, largest, square)
+    # voxels of group i, the least reach that holds them, are on the ground from there on
+    before = np.cumsum(square[1, :-1]) + np.cumsum(square[0, ::-1])[::-1][1:]
+    far = np.maximum.accumulate(largest[0, ::-1])[::-1][1:]
+    near = np.maximum.accumulate(largest[1, :-1])
+    return tuple(zip(np.maximum(near, far).tolist(), before.tolist(), strict=True))
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure_snapped(
+    values: np.ndarray, decoded: np.ndarray, scale: float, ground: float, reach: np.ndarray,
+    largest: np.ndarray, square: np.ndarray,
+) -> None:  # fmt: skip
+    """By group: errors as decoded (row 0), and on the ground (row 1)."""
+    for i in range(values.size):
+        v, d = np.float64(values[i]), np.float64(decoded[i])
+        if not np.isfinite(v):
+            continue
+        far = abs(d - ground)
+        group = 0
+        while group < reach.size and far > reach[group]:
+            group += 1
+        for row in range(2):
+            error = abs(v - (ground if row else d))
+            largest[row, group] = max(largest[row, group], error)
+            square[row, group] += (error / scale) ** 2

@@ -38,7 +38,10 @@ _GAP = 1 << 20
 _EXTRA = 1 << 21
 _TARGET_SHIFT = 22
 _FRAMES = 1 << 25
-_KNOWN_FLAGS = (1 << 26) - 1
+_KEPT = 1 << 26
+_LEAST = 1 << 27
+_SNAP = 1 << 28
+_KNOWN_FLAGS = (1 << 29) - 1
 
 _PREAMBLE = struct.Struct("<7sBBIII")
 PREAMBLE_SIZE = _PREAMBLE.size
@@ -98,6 +101,14 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
     if header.extra:
         flags |= _EXTRA
         body += [pack_varint(len(header.extra)), header.extra]
+    if header.kept:
+        flags |= _KEPT
+        if header.least != header.background:
+            flags |= _LEAST
+            body.append(pack_f64(header.least))
+    if header.snap:
+        flags |= _SNAP
+        body.append(pack_f64(header.snap))
     return bytes(front) + pack_u32(flags) + b"".join(body)
 
 
@@ -137,13 +148,18 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
     model_length = cursor.varint() if flags & _EMBEDDED else 0
     gap = cursor.u64() if flags & _GAP else 0
     extra = cursor.take(cursor.varint()) if flags & _EXTRA else b""
+    if flags & _LEAST and not flags & _KEPT:
+        raise FormatError("header: a least value without limits")
+    kept = bool(flags & _KEPT)
+    least = cursor.f64() if flags & _LEAST else numbers["background"] if kept else 0.0
+    snap = cursor.f64() if flags & _SNAP else 0.0
     header = Header(
         dtype=dtype, shape=(z, y, x), tile=(tz, ty, tx),
         scales=(layers >> 4 & 7) + 1, levels=layers & 15,
         frames=frames, ndim=2 if kind >> 5 & 1 else 3, swapped=bool(kind >> 4 & 1),
         dataset=dataset, target=target, bound=bound, support=support, domain=domain,
         attrs=attrs, model_name=model_name, model_sha256=sha256, model_length=model_length,
-        gap=gap, extra=extra, **numbers,
+        gap=gap, extra=extra, kept=kept, least=least, snap=snap, **numbers,
     )  # fmt: skip
     header.check(FormatError)
     return header

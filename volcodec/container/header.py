@@ -52,7 +52,10 @@ _SIZES = (
     "lattice_step",
     "pitch",
 )
-_FINITE = ("margin", "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch")
+_FINITE = (
+    "margin", "background", "nudge", "step", "lattice_step", "lattice_origin", "pitch", "least",
+    "snap",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Header:
         "bits" the integers are the ordered bit patterns of the floats.
     step: of the transform's quantiser; lattice_step: of the data's lattice; both in units of
         y (real) or k (lattice). pitch: positive for a lattice, else 0.
+    kept: whether decoded values are kept within ``least`` ... ``least + value_range``;
+        snap: those within this of the background become the background (0: none do).
     attrs: attributes carried over, UTF-8 JSON of one object, or b"".
     model_name, model_sha256: the model that wrote the file, by the first 16 bytes of its
     SHA-256; b"" where it needs none.
@@ -105,6 +110,9 @@ class Header:
     lattice_origin: float = 0.0
     domain: str = "real"
     pitch: float = 0.0
+    kept: bool = False
+    least: float = 0.0
+    snap: float = 0.0
     attrs: bytes = b""
     model_name: str = ""
     model_sha256: bytes = b""
@@ -114,11 +122,12 @@ class Header:
 
     def __post_init__(self) -> None:
         # Array scalars would compare equal but not print or pack as plain numbers do.
-        for name in (*NUMBERS, "bound"):
+        for name in (*NUMBERS, "bound", "least", "snap"):
             object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("frames", "ndim", "scales", "levels", "model_length", "gap"):
             object.__setattr__(self, name, int(getattr(self, name)))
-        object.__setattr__(self, "swapped", bool(self.swapped))
+        for name in ("swapped", "kept"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
         for name in ("shape", "tile"):
             object.__setattr__(self, name, tuple(int(n) for n in getattr(self, name)))
         if self.dataset == DEFAULT_DATASET:
@@ -205,6 +214,10 @@ def _number_faults(h: Header) -> Iterator[str]:
         yield "lossless takes no target value"
     if h.support == "off" and h.nudge != 0:
         yield "a nudge without exact support"
+    if h.snap != 0 and (h.support != "off" or not h.snap > 0):
+        yield f"a snap of {h.snap} with support {h.support}"
+    if h.least != 0 and not h.kept:
+        yield "a least value without limits"
     if (h.pitch > 0) != (h.domain == "lattice"):
         yield f"a pitch of {h.pitch} for domain {h.domain}"
 
