@@ -38,7 +38,7 @@ def frame_settings(header: Header) -> Frame:
     mapping = Mapping(
         dtype, header.domain, header.lattice_origin, header.pitch, header.step, header.lattice_step,
         header.least if header.kept else -math.inf,
-        header.least + header.value_range if header.kept else math.inf,
+        header.least + header.value_range if header.capped else math.inf,
         header.background, header.snap,
     )  # fmt: skip
     whole = header.lattice_step.is_integer() and header.lattice_step < 1 << 31

@@ -431,6 +431,7 @@ class VolumeEncoder:
             domain=m.domain,
             pitch=m.pitch,
             kept=m.kept,
+            capped=math.isfinite(m.most),
             least=m.least if m.kept else 0.0,
             snap=m.snap,
             step=m.step,

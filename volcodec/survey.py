@@ -23,6 +23,7 @@ class Survey:
     low, high: least and greatest finite value, as float64 (nan where none is finite);
     finite, background: how many voxels are finite, and equal to the background;
     ground: the background where it is common enough to be what integers count from, else None;
+    declared: the background, however common;
     busy: voxels of each tile that are not the background;
     negative_zero: whether any -0.0; narrow: whether a float64 volume is equal to its float32;
     lattice: origin, pitch and largest distance from the lattice, where the volume lies on one.
@@ -38,6 +39,7 @@ class Survey:
     lattice: tuple[float, float, float] | None
     ground: float | None = None
     busy: tuple[int, ...] = ()
+    declared: float = 0.0
 
     @property
     def range(self) -> float:
@@ -130,4 +132,5 @@ def survey(
         lattice,
         ground,
         tuple(p.voxels - p.background for p in parts),
+        background,
     )

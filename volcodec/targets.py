@@ -23,6 +23,7 @@ SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends 
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _COUNTED = 2.0**17  # steps within the range that can be counted from anywhere in it
 _MOST_STEPS = 1 << 28  # lattice steps that a bound may span
+_NEAR = 0.01  # of the range: how far above the background the least value may lie
 _REACHES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5)  # of snapping, in steps
 _ALL = ("lossy", "predicted", "lattice")
 _FREE = (TRELLIS, "predicted", "lattice")  # without a bound
@@ -170,10 +171,12 @@ def _open(m: Mapping, levels: int, look: Survey, lam: float, step: float) -> Set
     if m.lattice_step:
         banks, worth = (TRELLIS, "predicted"), math.sqrt(8 * LAMBDA) * step
     reaches: tuple[float, ...] = ()
-    if look.ground is not None:
-        m = replace(m, ground=look.ground)
-        if look.low == look.ground:
-            m = replace(m, least=look.low, most=look.low + look.range)
+    zero = look.declared
+    if zero <= look.low < zero + _NEAR * look.range:
+        # nothing lies below the background, which costs nothing to say
+        m = replace(m, least=zero, most=zero + look.range if look.low == zero else math.inf)
+    if look.background:
+        m = replace(m, ground=zero)
         pitch = m.pitch if m.on_lattice else 1.0
         reaches = tuple(share * step * pitch for share in _REACHES)
     return Settings(

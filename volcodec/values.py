@@ -45,7 +45,7 @@ class Mapping:
     @property
     def kept(self) -> bool:
         """Whether reconstructions are kept within limits of the values."""
-        return bool(self.least > -np.inf)
+        return self.least > -np.inf
 
     @property
     def on_lattice(self) -> bool:

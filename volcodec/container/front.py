@@ -41,7 +41,8 @@ _FRAMES = 1 << 25
 _KEPT = 1 << 26
 _LEAST = 1 << 27
 _SNAP = 1 << 28
-_KNOWN_FLAGS = (1 << 29) - 1
+_CAPPED = 1 << 29
+_KNOWN_FLAGS = (1 << 30) - 1
 
 _PREAMBLE = struct.Struct("<7sBBIII")
 PREAMBLE_SIZE = _PREAMBLE.size
@@ -102,7 +103,7 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
         flags |= _EXTRA
         body += [pack_varint(len(header.extra)), header.extra]
     if header.kept:
-        flags |= _KEPT
+        flags |= _KEPT | (_CAPPED if header.capped else 0)
         if header.least != header.background:
             flags |= _LEAST
             body.append(pack_f64(header.least))
@@ -159,7 +160,8 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
         frames=frames, ndim=2 if kind >> 5 & 1 else 3, swapped=bool(kind >> 4 & 1),
         dataset=dataset, target=target, bound=bound, support=support, domain=domain,
         attrs=attrs, model_name=model_name, model_sha256=sha256, model_length=model_length,
-        gap=gap, extra=extra, kept=kept, least=least, snap=snap, **numbers,
+        gap=gap, extra=extra, kept=kept, least=least, snap=snap,
+        capped=bool(flags & _CAPPED), **numbers,
     )  # fmt: skip
     header.check(FormatError)
     return header

@@ -77,8 +77,8 @@ class Header:
         "bits" the integers are the ordered bit patterns of the floats.
     step: of the transform's quantiser; lattice_step: of the data's lattice; both in units of
         y (real) or k (lattice). pitch: positive for a lattice, else 0.
-    kept: whether decoded values are kept within ``least`` ... ``least + value_range``;
-        snap: those within this of the background become the background (0: none do).
+    kept: whether decoded values are no less than ``least``; capped: nor more than ``least +
+        value_range``; snap: those within this of the background become the background (0: none do).
     attrs: attributes carried over, UTF-8 JSON of one object, or b"".
     model_name, model_sha256: the model that wrote the file, by the first 16 bytes of its
     SHA-256; b"" where it needs none.
@@ -111,6 +111,7 @@ class Header:
     domain: str = "real"
     pitch: float = 0.0
     kept: bool = False
+    capped: bool = False
     least: float = 0.0
     snap: float = 0.0
     attrs: bytes = b""
@@ -126,7 +127,7 @@ class Header:
             object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("frames", "ndim", "scales", "levels", "model_length", "gap"):
             object.__setattr__(self, name, int(getattr(self, name)))
-        for name in ("swapped", "kept"):
+        for name in ("swapped", "kept", "capped"):
             object.__setattr__(self, name, bool(getattr(self, name)))
         for name in ("shape", "tile"):
             object.__setattr__(self, name, tuple(int(n) for n in getattr(self, name)))
@@ -216,8 +217,8 @@ def _number_faults(h: Header) -> Iterator[str]:
         yield "a nudge without exact support"
     if h.snap != 0 and (h.support != "off" or not h.snap > 0):
         yield f"a snap of {h.snap} with support {h.support}"
-    if h.least != 0 and not h.kept:
-        yield "a least value without limits"
+    if not h.kept and (h.least != 0 or h.capped):
+        yield "limits of the values without a least value"
     if (h.pitch > 0) != (h.domain == "lattice"):
         yield f"a pitch of {h.pitch} for domain {h.domain}"
 
