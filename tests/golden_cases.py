@@ -43,6 +43,11 @@ def stripes() -> np.ndarray:
     return (x * (1 + 0.1 * random_of("stripes").standard_normal((16, 24, 24)))).astype(np.float32)
 
 
+def cliffs(shape: tuple[int, int, int] = (30, 29, 31)) -> np.ndarray:
+    """Zero but for a region, at whose edge values fall from one or more."""
+    return np.where(blobs(shape, "inside") > 0.25, 1 + blobs(shape, "cliffs"), 0)
+
+
 def oversampled(shape: tuple[int, int, int] = (26, 40, 38)) -> np.ndarray:
     """Noise without its highest frequencies: neighbours in a band tell much about each other."""
     field = random_of("oversampled").standard_normal(shape)
@@ -103,6 +108,33 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
                {"lossless": True}),
     "limits-bound": (lambda: blobs((40, 41, 39), "thin").astype(np.float32) ** 3,
                      {"rel_error": 5e-3}),
+    "kept": (lambda: blobs((24, 27, 25), "kept").astype(np.float32), {"max_error": 2e-3}),
+    "kept-classic": (
+        lambda: blobs((24, 27, 25), "kept").astype(np.float32), {"max_error": 2e-3, "effort": 1},
+    ),
+    "snapped": (lambda: cliffs().astype(np.float32), {"psnr": 35.0, "support": "off"}),
+    "snapped-integers": (
+        lambda: np.rint(900 * cliffs()).astype(np.int16), {"psnr": 35.0, "support": "off"},
+    ),
+    "closed-psnr": (lambda: cliffs().astype(np.float32), {"psnr": 60.0, "support": "off"}),
+    "adaptive": (
+        lambda: blobs((40, 37, 41), "adaptive").astype(np.float32), {"rel_error": 2e-3, "effort": 9},
+    ),
+    "adaptive-mask": (
+        lambda: cliffs(), {"rel_error": 1e-3, "effort": 9, "support": "exact", "tile": 24},
+    ),
+    "adaptive-integers": (
+        lambda: np.rint(900 * blobs((40, 37, 41), "adaptive")).astype(np.uint16),
+        {"max_error": 3, "effort": 9},
+    ),
+    "adaptive-lossless": (
+        lambda: np.rint(200 * blobs((40, 37, 41), "adaptive")).astype(np.uint8),
+        {"lossless": True, "effort": 9},
+    ),
+    "adaptive-series": (
+        lambda: [np.roll(cliffs(), i, 1).astype(np.float32) for i in range(2)],
+        {"rel_error": 1e-3, "effort": 9},
+    ),
     "series": (
         lambda: [np.roll(blobs((20, 29, 23), "follow"), i, 1).astype(np.float32) for i in range(9)],
         {"max_error": 5e-3, "tile": 16},

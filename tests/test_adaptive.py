@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from volumes import blobs, random_of, third_nan
 
 import volcodec
-from golden_cases import oversampled
 from volcodec.adaptive.coder import AdaptiveCoder
 from volcodec.adaptive.regression import RIDGE, gather, solve
 from volcodec.adaptive.stencils import TAPS, stencil
@@ -156,8 +155,8 @@ CASES = {
         np.where(blobs((40, 37, 41), "m") > 0.3, 1 + blobs((40, 37, 41), "v"), 0),
         {"psnr": 60.0, "support": "off"},
     ),
-    "lossless": (np.rint(300 * oversampled((30, 31, 32))).astype(np.int16), {"lossless": True}),
-    "lattice": (np.rint(300 * oversampled((30, 31, 32))).astype(np.uint16), {"max_error": 3}),
+    "lossless": (np.rint(200 * blobs((40, 37, 41), "a")).astype(np.int16), {"lossless": True}),
+    "lattice": (np.rint(900 * blobs((40, 37, 41), "a")).astype(np.uint16), {"max_error": 3}),
     "specials": (third_nan(), {"rel_error": 1e-2}),
     "mask": (
         np.where(blobs((40, 37, 41), "m") > 0.3, 1 + blobs((40, 37, 41), "v"), 0),

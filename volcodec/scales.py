@@ -160,8 +160,9 @@ class ScaleCoder:
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
         limits = self._limits(tile, hidden) if self.predicted else None
-        if limits is not None and np.isin(tile, limits).sum() >= _KEPT_FROM:
-            layers.kept = limits
+        if limits is not None and limits[0] < limits[1]:
+            if np.count_nonzero((tile == limits[0]) | (tile == limits[1])) >= _KEPT_FROM:
+                layers.kept = limits
         if classical:
             limits = None
         for level in range(levels, 0, -1) if levels else (0,):
