@@ -33,7 +33,7 @@ def host(volume: Any) -> tuple[np.ndarray, Any]:
     return np.asarray(volume), None
 
 
-def check_device(device: str) -> str:
+def check_device(device: Any) -> str:
     """``auto``, ``cpu`` or ``cuda``; InputError where there is no CUDA device."""
     name = str(device).split(":")[0]
     if name not in ("auto", "cpu", "cuda"):
@@ -96,7 +96,8 @@ class Codec:
 
     Args:
         model: a shipped model's name, a path, or a loaded model.
-        device: "auto", "cpu" or "cuda". Tiles are coded on the CPU; tensors are copied.
+        device: "auto", "cpu" or "cuda": where ``decode`` works and leaves its result. "auto" is the
+            processor, unless ``out`` is a CUDA tensor.
         threads: how many threads code tiles (default: all cores).
 
     A codec holds no state that encoding changes: it may be used from several threads and after
@@ -188,7 +189,7 @@ def decode(
     model: Any = None,
     device: str = "auto",
     threads: int | None = None,
-    out: np.ndarray | None = None,
+    out: Any = None,
     on_damage: str = "raise",
     max_bytes: int | None = None,
     progress: Progress | None = None,
@@ -200,16 +201,19 @@ def decode(
         level: 0 for the volume, K for a preview of shape ceil(n / 2**K).
         frame: one frame of a series; by default all, along a first axis where there are several.
         model: where to look for the model first (name or path); it is found from the file.
-        out: an array of the result's shape and dtype to write to.
+        device: "cuda" decodes on that device, to the same values; see docs/performance.md for what
+            is left to the processor. InputError where there is no CUDA device, or no Triton.
+        out: an array of the result's shape and dtype to write to, or a tensor, on the CUDA device
+            too.
         on_damage: "raise" FormatError at the first damaged tile, or "fill" it with NaN (integers:
             the background); the damaged tiles are then warned of by number.
         max_bytes: refuse to make an array larger than this.
 
     Returns an array of the dtype (byte order too) and shape that was encoded; with
-    device="cuda" a tensor on that device. FormatError where the bytes are not valid, ModelError
-    where the model is not at hand, InputError for impossible options.
+    device="cuda" a tensor on that device; with ``out``, that. FormatError where the bytes are not
+    valid, ModelError where the model is not at hand, InputError for impossible options.
     """
-    name = check_device(device)
+    place = _place(check_device(device), device, out)
     if on_damage not in ("raise", "fill"):
         raise InputError(f"on_damage is raise or fill, not {on_damage!r}")
     with open_reader(blob) as reader:
@@ -220,20 +224,59 @@ def decode(
         shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
         if frame is None and len(frames) > 1:
             shape = (len(frames), *shape)
-        result = _room(shape, decoder.dtype, out, max_bytes)
-        by_frame = result.reshape((len(frames), *(s.stop - s.start for s in where)))
-        damaged = decoder.fill(by_frame, frames, where, level, on_damage, progress)
+        by_frame: Any = (len(frames), *(s.stop - s.start for s in where))
+        if place is None:
+            result = _room(shape, decoder.dtype, _as_array(out), max_bytes)
+            flat = result.reshape(by_frame)
+            damaged = decoder.fill(flat, frames, where, level, on_damage, progress)
+            if result.size and not np.may_share_memory(flat, result):
+                result[...] = flat.reshape(result.shape)
+        else:
+            from .device.decoder import DeviceDecoder
+            from .device.values import room
+
+            given = None if getattr(out, "is_cuda", False) else out
+            host_room = given if given is None else _room(shape, decoder.dtype, _as_array(out), None)
+            own = out if given is None else None
+            result = room(shape, decoder.settings.mapping.dtype, own, max_bytes, place)
+            parts = result.view(by_frame) if result.is_contiguous() else result.reshape(by_frame)
+            damaged = DeviceDecoder(decoder, place).fill(
+                parts, frames, where, level, on_damage, progress
+            )
+            if parts.data_ptr() != result.data_ptr():
+                result.copy_(parts.view(shape))
+            if host_room is not None:
+                host_room[...] = result.cpu().numpy()
     if damaged:
         import warnings
 
         warnings.warn(f"damaged tiles were filled: {damaged}", stacklevel=2)
-    if result.size and not np.may_share_memory(by_frame, result):
-        result[...] = by_frame.reshape(result.shape)
-    if name == "cuda":
-        import torch
+    return result if out is None else out
 
-        return torch.from_numpy(result.astype(decoder.settings.mapping.dtype)).to("cuda")
-    return result
+
+def _place(name: str, device: Any, out: Any) -> Any:
+    """The torch device to decode on, None for the processor."""
+    on_device = getattr(out, "is_cuda", False)
+    if name == "cpu" or (name == "auto" and not on_device):
+        if on_device:
+            raise InputError("out is a CUDA tensor: the device must be auto or cuda")
+        return None
+    from .device import require
+
+    require()
+    import torch
+
+    found = out.device if on_device else torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if found.index is None else found
+
+
+def _as_array(out: Any) -> Any:
+    """The numpy array that shares the memory of a tensor; anything else as it is."""
+    if out is None or type(out).__module__.split(".")[0] != "torch":
+        return out
+    if out.requires_grad:
+        raise InputError("out must be a tensor without gradient")
+    return out.numpy()
 
 
 def _room(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -79,8 +80,21 @@ def _turns_of_zeros() -> np.ndarray:
     return np.array(out, np.int32)
 
 
+_KEPT: dict[tuple[int, str], tuple[weakref.ref[Bank], DeviceBank]] = {}
+
+
 def bank_on(bank: Bank, device: torch.device) -> DeviceBank:
-    """A bank on a device."""
+    """A bank on a device, brought there once."""
+    key = id(bank), str(device)
+    kept = _KEPT.get(key)
+    if kept is None or kept[0]() is not bank:
+        forget = partial(_KEPT.pop, key, None)
+        kept = weakref.ref(bank, lambda _: forget()), _bank_on(bank, device)
+        _KEPT[key] = kept
+    return kept[1]
+
+
+def _bank_on(bank: Bank, device: torch.device) -> DeviceBank:
     h1, h2 = (max(triton.next_power_of_2(n), _LEAST) for n in (bank.w1.shape[1], bank.w2.shape[1]))
     parts = (
         _padded(bank.w1, h1, FEATURE_ROWS), _padded(bank.b1, h1), _padded(bank.w2, h2, h1),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..entropy.contexts import FIXED, OWN, PARENT
@@ -329,9 +328,3 @@ def _part(level: torch.Tensor, band: int) -> torch.Tensor:
     """The strided view of a band inside a level of all tiles."""
     return level[:, (band >> 2) & 1 :: 2, (band >> 1) & 1 :: 2, band & 1 :: 2]
 
-
-def bytes_per_voxel() -> int:
-    """What a batch takes on the device, about, for each of its voxels."""
-    # levels are an eighth of each other: target and low 8, magnitudes and logarithms 4 with the
-    # parent's, hints and predictions 2, scratch 1, values in float64 and their parts 24
-    return int(np.ceil((8 + 4 + 2 + 1 + 24) * 8 / 7))

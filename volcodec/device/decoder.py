@@ -1,0 +1,264 @@
+"""Decoding into a tensor on a device: tiles of one shape and coding together, in large batches.
+
+What is left to the processor: constants, raw tiles, those on an autoencoder's base and those that
+follow a frame, previews; and the streams of masks, specials and corrections, whose bits depend on
+each other one by one. Their results are brought to the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import correction, support
+from ..decoder import Progress, VolumeDecoder
+from ..errors import FormatError
+from ..parallel import ordered_map
+from ..tiledecoder import (
+    CLASSIC,
+    CLASSICAL,
+    FOLLOWS,
+    LATTICE_CLASSIC,
+    LATTICE_LEARNED,
+    LEARNED,
+    PREDICTED_CLASSIC,
+    PREDICTED_LEARNED,
+    TRELLIS_CLASSIC,
+    TRELLIS_LEARNED,
+)
+from ..tiles import Box, Shape, box_shape, coarse_box, overlap
+from .bank import bank_on
+from .launch import Upload
+from .scales import BatchDecoder
+from .values import Marks, plain, values_of
+
+BATCHED = (
+    LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, PREDICTED_LEARNED, PREDICTED_CLASSIC,
+    TRELLIS_LEARNED, TRELLIS_CLASSIC,
+)  # fmt: skip
+_VOXELS = 1 << 28  # of a batch at most, margins of bands included: kernels count in 32 bits
+_BYTES = 24  # that a batch takes on the device, about, for each of its voxels
+_PART = 1 << 24  # voxels whose values are made at a time, in float64
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of a batch: its number in the file, its box, what the host has read of it."""
+
+    number: int
+    box: Box
+    scales: list[bytes]
+    outlier_places: np.ndarray
+    outliers: np.ndarray
+    class_places: np.ndarray
+    classes: np.ndarray
+    mask: np.ndarray | None
+
+
+class DeviceDecoder:
+    """Decodes tiles of one file to tensors on ``device``."""
+
+    def __init__(self, decoder: VolumeDecoder, device: torch.device) -> None:
+        self.decoder, self.device = decoder, device
+        self.header, self.settings = decoder.header, decoder.settings
+        self._damaged: list[tuple[int, Box, FormatError]] = []
+        self._pending: list[tuple[list[_Tile], torch.Tensor]] = []
+
+    def fill(
+        self, out: torch.Tensor, frames: list[int], region: tuple[slice, slice, slice], level: int,
+        on_damage: str = "raise", progress: Progress | None = None,
+    ) -> list[int]:  # fmt: skip
+        """As :meth:`.VolumeDecoder.fill`: ``out`` (frame, z, y, x) is on the device."""
+        per_frame = int(np.prod(self.header.grid))
+        wanted = [list(self.decoder.tiles_in(region, level)) for _ in frames]
+        total, done = sum(map(len, wanted)), 0
+        if progress:
+            progress(0, total, "decode")
+        damaged: list[int] = []
+        for part, frame, tiles in zip(out, frames, wanted, strict=True):
+            numbered = [(frame * per_frame + place, box) for place, box in tiles]
+
+            def write(box: Box, values: torch.Tensor, part: torch.Tensor = part) -> None:
+                both = overlap(coarse_box(box, level), region)
+                assert both is not None
+                inner, outer = both
+                plain(part)[outer] = plain(values)[inner]
+
+            for count in self._decode(numbered, level, write):
+                done += count
+                if progress:
+                    progress(done, total, "decode")
+            damaged += self._settle(level, write, on_damage)
+        return damaged
+
+    def _decode(
+        self, tiles: list[tuple[int, Box]], level: int,
+        write: Callable[[Box, torch.Tensor], None],
+    ) -> Iterator[int]:  # fmt: skip
+        """Decode tiles of a frame; yields how many more are done."""
+        index = self.decoder.reader.index
+        groups: dict[tuple[Shape, int], list[tuple[int, Box]]] = {}
+        others: list[tuple[int, Box]] = []
+        for number, box in tiles:
+            entry = index[number]
+            if level == 0 and entry.coding in BATCHED and not entry.flags & FOLLOWS:
+                groups.setdefault((box_shape(box), entry.coding), []).append((number, box))
+            else:
+                others.append((number, box))
+        for (shape, coding), group in groups.items():
+            padded = 8 * int(np.prod([n // 2 + 3 for n in shape]))  # so that thin tiles count too
+            most = max(1, self._room() // padded)
+            for first in range(0, len(group), most):
+                batch = group[first : first + most]
+                self._batch(batch, shape, coding, write)
+                yield len(batch)
+        for number, box, values in self._by_host(others, level):
+            if values is not None:
+                write(box, torch.from_numpy(values).to(self.device))
+            yield 1
+
+    def _room(self) -> int:
+        """Voxels that a batch may have."""
+        if self.device.type != "cuda":
+            return _VOXELS
+        free: int = torch.cuda.mem_get_info(self.device)[0]
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return min(_VOXELS, max(free // _BYTES, 1))
+
+    def _by_host(
+        self, tiles: list[tuple[int, Box]], level: int
+    ) -> Iterator[tuple[int, Box, np.ndarray | None]]:
+        def work(tile: tuple[int, Box]) -> tuple[int, Box, np.ndarray | FormatError]:
+            number, box = tile
+            try:
+                return number, box, self.decoder.tile(number, box_shape(box), level)
+            except FormatError as error:
+                return number, box, error
+
+        for number, box, found in ordered_map(work, tiles, self.decoder.threads):
+            if isinstance(found, FormatError):
+                self._damaged.append((number, box, found))
+                yield number, box, None
+            else:
+                yield number, box, found
+
+    def _batch(
+        self, tiles: list[tuple[int, Box]], shape: Shape, coding: int,
+        write: Callable[[Box, torch.Tensor], None],
+    ) -> None:  # fmt: skip
+        """Decode tiles of one shape and coding, without waiting for the device."""
+        f, h = self.settings, self.header
+        coder = self.decoder.coder()
+        read: list[_Tile] = []
+        for (number, box), found in zip(
+            tiles, ordered_map(self._read, tiles, self.decoder.threads), strict=True
+        ):
+            if isinstance(found, FormatError):
+                self._damaged.append((number, box, found))
+            else:
+                read.append(found)
+        try:
+            name, unit, step = coder.bank(coding, f.mapping)
+        except FormatError as error:
+            self._damaged += [(t.number, t.box, _of(t.number, error)) for t in read]
+            return
+        if not read:
+            return
+        used = coder.coders[name]
+        batch = BatchDecoder(
+            used, bank_on(used.bank, self.device), [t.scales for t in read], shape, h.levels,
+            coding in CLASSICAL, step, self.device,
+        )  # fmt: skip
+        integers, wrong = batch.decode()
+        for i, fault in sorted(batch.faults.items()):
+            t = read[i]
+            self._damaged.append((t.number, t.box, _of(t.number, FormatError(fault))))
+        self._pending.append((read, wrong))
+        at_once = max(1, _PART // integers[0].numel())
+        for first in range(0, len(read), at_once):
+            part = read[first : first + at_once]
+            marks = _marks(part, shape, self.device)
+            values = values_of(integers[first : first + at_once], unit, marks, f)
+            for t, v in zip(part, values, strict=True):
+                write(t.box, v)
+
+    def _read(self, tile: tuple[int, Box]) -> _Tile | FormatError:
+        """Read a tile's streams, and decode those that are not of scales."""
+        number, box = tile
+        shape, dtype = box_shape(box), self.settings.mapping.dtype
+        try:
+            specials, mask, *scales, fix = self.decoder.reader.streams(
+                number, 0, self.header.streams
+            )
+        except FormatError as error:
+            return error
+        try:
+            if specials and dtype.kind != "f":
+                raise FormatError("a tile of integers claims NaN or infinities")
+            classes = support.decode_specials(specials, shape) if specials else None
+            masked = support.decode_mask(mask, shape) if mask else None
+            outliers = correction.decode(fix, shape)
+        except FormatError as error:
+            return _of(number, error)
+        return _Tile(
+            number, box, scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8),
+            None if masked is None else np.packbits(masked.reshape(-1), bitorder="little"),
+        )  # fmt: skip
+
+    def _settle(
+        self, level: int, write: Callable[[Box, torch.Tensor], None], on_damage: str
+    ) -> list[int]:
+        """Ask once how the streams of all batches ended; raise, or fill and return the damaged."""
+        for tiles, wrong in self._pending:
+            for i in torch.nonzero(wrong).flatten().tolist():
+                t = tiles[i]
+                error = FormatError("a scale does not decode to its own end")
+                self._damaged.append((t.number, t.box, _of(t.number, error)))
+        self._pending.clear()
+        found = {number: (box, error) for number, box, error in reversed(self._damaged)}
+        self._damaged.clear()
+        for number, (box, error) in sorted(found.items(), key=lambda item: item[0]):
+            if on_damage != "fill":
+                raise error
+            shape = box_shape(coarse_box(box, level))
+            values = np.full(shape, self.decoder.fill_value(), self.settings.mapping.dtype)
+            write(box, torch.from_numpy(values).to(self.device))
+        return sorted(found)
+
+
+def _of(number: int, error: FormatError) -> FormatError:
+    return FormatError(f"tile {number}: {error}")
+
+
+def _sparse(values: np.ndarray | None, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """Places and values of what is not zero."""
+    if values is None:
+        return np.zeros(0, np.int64), np.zeros(0, dtype)
+    places = np.flatnonzero(values)
+    return places, values.reshape(-1)[places].astype(dtype)
+
+
+def _marks(tiles: list[_Tile], shape: Shape, device: torch.device) -> Marks:
+    """Marks of some tiles, brought to the device in one copy."""
+    size = int(np.prod(shape))
+    masks = [t.mask for t in tiles if t.mask is not None]
+    upload = Upload()
+    keys = [
+        upload.add(np.concatenate(parts))
+        for parts in (
+            [t.outliers for t in tiles],
+            [t.outlier_places + i * size for i, t in enumerate(tiles)],
+            [t.classes for t in tiles],
+            [t.class_places + i * size for i, t in enumerate(tiles)],
+        )
+    ]
+    keys.append(upload.add(np.stack(masks) if masks else np.zeros((0, 0), np.uint8)))
+    upload.send(device)
+    return Marks(
+        *(upload[key] for key in keys),
+        corrected=[i for i, t in enumerate(tiles) if t.outliers.size],
+        masked=[i for i, t in enumerate(tiles) if t.mask is not None],
+    )
