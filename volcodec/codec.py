@@ -224,29 +224,12 @@ def decode(
         shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
         if frame is None and len(frames) > 1:
             shape = (len(frames), *shape)
-        by_frame: Any = (len(frames), *(s.stop - s.start for s in where))
+        by_frame = (len(frames), *(s.stop - s.start for s in where))
+        how = (decoder, frames, where, level, on_damage, progress)
         if place is None:
-            result = _room(shape, decoder.dtype, _as_array(out), max_bytes)
-            flat = result.reshape(by_frame)
-            damaged = decoder.fill(flat, frames, where, level, on_damage, progress)
-            if result.size and not np.may_share_memory(flat, result):
-                result[...] = flat.reshape(result.shape)
+            result, damaged = _onto_host(*how, shape, by_frame, out, max_bytes)
         else:
-            from .device.decoder import DeviceDecoder
-            from .device.values import room
-
-            given = None if getattr(out, "is_cuda", False) else out
-            host_room = given if given is None else _room(shape, decoder.dtype, _as_array(out), None)
-            own = out if given is None else None
-            result = room(shape, decoder.settings.mapping.dtype, own, max_bytes, place)
-            parts = result.view(by_frame) if result.is_contiguous() else result.reshape(by_frame)
-            damaged = DeviceDecoder(decoder, place).fill(
-                parts, frames, where, level, on_damage, progress
-            )
-            if parts.data_ptr() != result.data_ptr():
-                result.copy_(parts.view(shape))
-            if host_room is not None:
-                host_room[...] = result.cpu().numpy()
+            result, damaged = _onto_device(*how, shape, by_frame, out, max_bytes, place)
     if damaged:
         import warnings
 
@@ -254,9 +237,50 @@ def decode(
     return result if out is None else out
 
 
+def _onto_host(
+    decoder: VolumeDecoder, frames: list[int], where: Any, level: int, on_damage: str,
+    progress: Progress | None, shape: tuple[int, ...], by_frame: tuple[int, ...], out: Any,
+    max_bytes: int | None,
+) -> tuple[np.ndarray, list[int]]:  # fmt: skip
+    """The array and the damaged tiles."""
+    result = _room(shape, decoder.dtype, _as_array(out), max_bytes)
+    parts = result.reshape(by_frame)
+    damaged = decoder.fill(parts, frames, where, level, on_damage, progress)
+    if result.size and not np.may_share_memory(parts, result):
+        result[...] = parts.reshape(result.shape)
+    return result, damaged
+
+
+def _onto_device(
+    decoder: VolumeDecoder, frames: list[int], where: Any, level: int, on_damage: str,
+    progress: Progress | None, shape: tuple[int, ...], by_frame: tuple[int, ...], out: Any,
+    max_bytes: int | None, place: Any,
+) -> tuple[Any, list[int]]:  # fmt: skip
+    """The tensor and the damaged tiles; an ``out`` on the host becomes a copy of the tensor."""
+    from .device.decoder import DeviceDecoder
+    from .device.values import room
+
+    on_host = out is not None and not _on_device(out)
+    copy = _room(shape, decoder.dtype, _as_array(out), max_bytes) if on_host else None
+    native = decoder.settings.mapping.dtype
+    result = room(shape, native, None if on_host else out, max_bytes, place)
+    parts = result.reshape(by_frame)
+    damaged = DeviceDecoder(decoder, place).fill(parts, frames, where, level, on_damage, progress)
+    if parts.data_ptr() != result.data_ptr():
+        result.copy_(parts.view(shape))
+    if copy is not None:
+        copy[...] = result.cpu().numpy()
+    return result, damaged
+
+
+def _on_device(out: Any) -> bool:
+    """Whether what is decoded to is a tensor on a CUDA device."""
+    return bool(getattr(out, "is_cuda", False))
+
+
 def _place(name: str, device: Any, out: Any) -> Any:
     """The torch device to decode on, None for the processor."""
-    on_device = getattr(out, "is_cuda", False)
+    on_device = _on_device(out)
     if name == "cpu" or (name == "auto" and not on_device):
         if on_device:
             raise InputError("out is a CUDA tensor: the device must be auto or cuda")

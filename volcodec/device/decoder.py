@@ -115,7 +115,7 @@ class DeviceDecoder:
                 batch = group[first : first + most]
                 self._batch(batch, shape, coding, write)
                 yield len(batch)
-        for number, box, values in self._by_host(others, level):
+        for _, box, values in self._by_host(others, level):
             if values is not None:
                 write(box, torch.from_numpy(values).to(self.device))
             yield 1
@@ -220,7 +220,7 @@ class DeviceDecoder:
         self._pending.clear()
         found = {number: (box, error) for number, box, error in reversed(self._damaged)}
         self._damaged.clear()
-        for number, (box, error) in sorted(found.items(), key=lambda item: item[0]):
+        for _, (box, error) in sorted(found.items(), key=lambda item: item[0]):
             if on_damage != "fill":
                 raise error
             shape = box_shape(coarse_box(box, level))
@@ -246,19 +246,16 @@ def _marks(tiles: list[_Tile], shape: Shape, device: torch.device) -> Marks:
     size = int(np.prod(shape))
     masks = [t.mask for t in tiles if t.mask is not None]
     upload = Upload()
-    keys = [
-        upload.add(np.concatenate(parts))
-        for parts in (
-            [t.outliers for t in tiles],
-            [t.outlier_places + i * size for i, t in enumerate(tiles)],
-            [t.classes for t in tiles],
-            [t.class_places + i * size for i, t in enumerate(tiles)],
-        )
-    ]
+    parts = (
+        [t.outliers for t in tiles],
+        [t.outlier_places + i * size for i, t in enumerate(tiles)],
+        [t.classes for t in tiles],
+        [t.class_places + i * size for i, t in enumerate(tiles)],
+    )
+    keys = [upload.add(np.concatenate(part)) for part in parts]
     keys.append(upload.add(np.stack(masks) if masks else np.zeros((0, 0), np.uint8)))
     upload.send(device)
-    return Marks(
-        *(upload[key] for key in keys),
-        corrected=[i for i, t in enumerate(tiles) if t.outliers.size],
-        masked=[i for i, t in enumerate(tiles) if t.mask is not None],
-    )
+    outliers, outlier_places, classes, class_places, packed = (upload[key] for key in keys)
+    corrected = [i for i, t in enumerate(tiles) if t.outliers.size]
+    masked = [i for i, t in enumerate(tiles) if t.mask is not None]
+    return Marks(outliers, outlier_places, classes, class_places, packed, corrected, masked)

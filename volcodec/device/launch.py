@@ -38,6 +38,15 @@ class Upload:
         self._size += -(-max(array.nbytes, 1) // _ALIGN) * _ALIGN
         return len(self._parts) - 1
 
+    def place(self, key: int) -> int:
+        """Where an array begins, in bytes."""
+        return self._places[key]
+
+    def whole(self, kind: torch.dtype) -> torch.Tensor:
+        """All that was sent, as elements of a dtype."""
+        assert self._data is not None
+        return self._data.view(kind)
+
     def send(self, device: torch.device) -> None:
         """Copy what was added."""
         pinned = device.type == "cuda"

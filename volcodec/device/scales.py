@@ -141,9 +141,7 @@ class BatchDecoder:
         arrays = LevelArrays.empty(self.count, shapes[level] if level else shapes[0], device)
         target = self.low
         if level:
-            target = torch.zeros(
-                (self.count, *shapes[level - 1]), dtype=torch.int32, device=device
-            )
+            target = torch.zeros((self.count, *shapes[level - 1]), dtype=torch.int32, device=device)
             if self.coder.predicted:
                 target[:, ::2, ::2, ::2] = self.low
         for band in bands_of(level, self.levels):
@@ -282,9 +280,7 @@ class BatchDecoder:
                 tables.count, second, CODED=contexts.CODED, **warp,
             )  # fmt: skip
             return
-        ends = torch.cumsum(
-            scratch.coded[: c.total].view(self.count, c.n), 1, dtype=torch.int32
-        )
+        ends = torch.cumsum(scratch.coded[: c.total].view(self.count, c.n), 1, dtype=torch.int32)
         limited = streams.limited
         grid, block = blocks(c.total, self.device)
         contexts.compact[grid](
@@ -308,7 +304,11 @@ class BatchDecoder:
         """Lift a level (its bands in their places) to the low band of the next, in place."""
         count, nz, ny, nx = level.shape
         coefs = self.coder.bank.pyramid.coefs
-        for outer, n, inner in ((count, nz, ny * nx), (count * nz, ny, nx), (count * nz * ny, nx, 1)):
+        for outer, n, inner in (
+            (count, nz, ny * nx),
+            (count * nz, ny, nx),
+            (count * nz * ny, nx, 1),
+        ):
             for j in range(coefs.size - 1, -1, -1) if n > 1 else ():
                 first = 1 - j % 2
                 positions = (n - first + 1) // 2
@@ -327,4 +327,3 @@ def _siblings(band: int) -> tuple[int, ...]:
 def _part(level: torch.Tensor, band: int) -> torch.Tensor:
     """The strided view of a band inside a level of all tiles."""
     return level[:, (band >> 2) & 1 :: 2, (band >> 1) & 1 :: 2, band & 1 :: 2]
-

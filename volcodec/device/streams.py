@@ -45,14 +45,15 @@ class ScaleStreams:
         self.limited = any(r.limits is not None for r in readers)
         # by level: the bands of which something is expected in any tile
         self.expects = [{b for r in readers for b in r.weights[i]} for i in range(levels)]
+        self._upload = upload
         if not self.empty:
-            self._upload = upload
             self._keys = {name: upload.add(array) for name, array in self._arrays(readers).items()}
 
     def _arrays(self, readers: list[StreamReader]) -> dict[str, np.ndarray]:
         count, levels = self.count, self.levels
         nothing = np.zeros(1, np.uint16)
         words = [nothing if r.words is None or not r.words.size else r.words for r in readers]
+        places = [self._upload.place(self._upload.add(w.view(np.int16))) for w in words]
         sizes = np.array([0 if r.words is None else r.words.size for r in readers], np.int32)
         states = np.full((count, rans.MAX_LANES), rans.LOW, np.int64)
         lanes, skips = np.ones(count, np.int32), np.full(count, _NEVER, np.int32)
@@ -72,13 +73,11 @@ class ScaleStreams:
                 backs[k, i] = r.back[k][0] - 128, r.back[k][1] - 128, r.share[k]
                 for band, given in r.weights[k].items():
                     weights[k, i, band] = unpack(given)
-        starts = np.cumsum([0] + [w.size for w in words[:-1]]).astype(np.int64)
         bounded = np.array([r.limits is not None for r in readers], np.int32)
         return {
-            "words": np.concatenate(words).view(np.int16), "offsets": starts, "sizes": sizes,
-            "states": states, "positions": np.zeros(count, np.int32), "lanes": lanes,
-            "skips": skips, "bounded": bounded, "limits": limits, "maps": maps, "backs": backs,
-            "weights": weights,
+            "offsets": np.array(places, np.int64) // 2, "sizes": sizes, "states": states,
+            "positions": np.zeros(count, np.int32), "lanes": lanes, "skips": skips,
+            "bounded": bounded, "limits": limits, "maps": maps, "backs": backs, "weights": weights,
         }  # fmt: skip
 
     def receive(self) -> None:
@@ -86,6 +85,7 @@ class ScaleStreams:
         self.on: dict[str, torch.Tensor] = {}
         if not self.empty:
             self.on = {name: self._upload[key] for name, key in self._keys.items()}
+            self.on["words"] = self._upload.whole(torch.int16)
 
     def wrong(self) -> torch.Tensor:
         """Which tiles' streams did not end where their symbols do, bool (count,)."""

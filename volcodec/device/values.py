@@ -71,9 +71,7 @@ class Marks:
     masked: list[int]
 
 
-def values_of(
-    integers: torch.Tensor, unit: float, marks: Marks, f: Frame
-) -> torch.Tensor:
+def values_of(integers: torch.Tensor, unit: float, marks: Marks, f: Frame) -> torch.Tensor:
     """Values (the dtype of ``f``) of integers (int32, (tiles, z, y, x)) of one batch."""
     m = f.mapping
     if m.domain == "bits":
@@ -150,9 +148,8 @@ def _to_the_other_side(
     below[marks.outlier_places] = marks.outliers < 0
     for tile in marks.corrected:
         bare = _to_values(integers[tile], unit, f.mapping, None)
-        sides = torch.where(
-            below.view(tiles, *shape)[tile], _scalar(beside(f, -1.0), out), _scalar(beside(f, 1.0), out)
-        )
+        below_here = below.view(tiles, *shape)[tile]
+        sides = torch.where(below_here, _scalar(beside(f, -1.0), out), _scalar(beside(f, 1.0), out))
         hits = bare == _number(f.background, f.mapping.dtype)
         out[tile] = torch.where(hits, sides, out[tile])
 

@@ -1,9 +1,9 @@
 """From decoded symbols to the tables of the next ones, and from symbols to what they stand for.
 
-Arrays of a level have a margin of one around each band, as those of :class:`..contexts.LevelState`:
-``mag`` (int16), ``own`` and ``faces`` (uint8, logarithms of magnitudes and of their sums over faces)
-are (tiles, 8, padded band). A launch is for one class of one band: ``n`` positions in each tile,
-``cy`` by ``cx`` in a plane, at ``oz + 2 i``, ``oy + 2 j``, ``ox + 2 k`` in the band.
+Arrays of a level have a margin of one around each band, as those of a ``contexts.LevelState``:
+``mag`` (int16), ``own`` and ``faces`` (uint8: logarithms of magnitudes and of their sums over
+faces) are (tiles, 8, padded band). A launch is for one class of one band: ``n`` positions in each
+tile, ``cy`` by ``cx`` in a plane, at ``oz + 2 i``, ``oy + 2 j``, ``ox + 2 k`` in the band.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ def _log(log, v, valid):
     return tl.load(log + tl.minimum(v, 4095), mask=valid, other=0).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["total", "n", "cy", "cx", "oz", "oy", "ox", "band", "cls", "before",
-                               "count", "py", "px", "ps", "uy", "ux", "us", "by", "bx", "bs"])  # fmt: skip
+@triton.jit(
+    do_not_specialize=[
+        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "cls", "before", "count", "py", "px",
+        "ps", "uy", "ux", "us", "by", "bx", "bs",
+    ]
+)  # fmt: skip
 def features(
     mag, own, faces, up_mag, up_own, up_faces, hints, q, weights, log, out, expected,
     total, n, cy, cx, oz, oy, ox, band, cls, before, count, py, px, ps, uy, ux, us, by, bx, bs,
@@ -135,7 +139,7 @@ def keys(
 
     ``told`` (int32): its table (bits 0 to 7), what chose that (8 to 15), the rest of the
     expectation plus 32 (16 to 22), and whether it is coded (24), which ``coded`` (uint8) has too.
-    ``maps`` (uint8, (tiles, 256)) give tables, of which those below ``skips`` (int32) are not coded.
+    ``maps`` (uint8, (tiles, 256)) give tables; symbols of those below ``skips`` (int32) are zero.
 
     LEARNED: by a network, float32 holding integers, and scales that are powers of two: every sum
     stays below 2**24, so that each is exact. Else by the classical rule, a mean whose ``divisor``
@@ -166,10 +170,9 @@ def keys(
     table = tl.load(maps + tile * 256 + key, mask=valid, other=0).to(tl.int32)
     is_coded = (table >= tl.load(skips + tile, mask=valid, other=0)) & valid
     rest = tl.zeros([BLOCK], tl.int32)
-    if EXPECTS:
-        if LEARNED:
-            e = tl.load(expected + i, mask=valid, other=0)
-            rest += e - (((e + 32) >> 6) << 6)
+    if LEARNED and EXPECTS:
+        e = tl.load(expected + i, mask=valid, other=0)
+        rest += e - (((e + 32) >> 6) << 6)
     flag = is_coded.to(tl.int32)
     tl.store(told + i, table | (key << 8) | ((rest + 32) << 16) | (flag << CODED), mask=valid)
     tl.store(coded + i, flag.to(tl.uint8), mask=valid)
@@ -300,6 +303,8 @@ def logarithms(
     x = p - z * by * bx - y * bx
     at = (tile * 8 + band) * ps + ((z + 1) * py + y + 1) * px + x + 1
     m = tl.load(mag + at, mask=valid, other=0).to(tl.int32)
-    around = _pair(mag + at, 1, valid) + _pair(mag + at, px, valid) + _pair(mag + at, py * px, valid)
+    around = (
+        _pair(mag + at, 1, valid) + _pair(mag + at, px, valid) + _pair(mag + at, py * px, valid)
+    )
     tl.store(own + at, _log(log, m, valid).to(tl.uint8), mask=valid)
     tl.store(faces + at, _log(log, around, valid).to(tl.uint8), mask=valid)

@@ -121,8 +121,8 @@ def decode_runs(
     and at least one. ``states`` (int64, (tiles, LANES)) and ``positions`` (int32) are taken on.
     ``ends`` (int32, (tiles, n)): how many positions are coded, up to each. ``places``, ``told``,
     ``down``, ``up``: as ``compact`` lists them; ``out`` (int32, (tiles, n)) takes the symbols at
-    their places. Signs follow from ``down`` and ``up`` where ``bounded`` (int32) is not 0. ``signs``
-    int16 (2, tables, 33).
+    their places. Signs follow from ``down`` and ``up`` where ``bounded`` (int32) is not 0.
+    ``signs``: int16 (2, tables, 33).
     """
     tile = tl.program_id(0)
     lane = tl.arange(0, LANES)
@@ -134,19 +134,28 @@ def decode_runs(
     position = tl.load(positions + tile)
     x = tl.load(states + tile * LANES + lane)
     first = tile * n
+    here = (lane < width) & (lane < count)
+    t = tl.load(told + first + lane, mask=here, other=32 << 16)
+    place = tl.load(places + first + lane, mask=here, other=0)
+    least = tl.full([LANES], 0, tl.int64)
+    most = tl.full([LANES], 0, tl.int64)
+    if LIMITED:
+        least += tl.load(down + first + lane, mask=here, other=0)
+        most += tl.load(up + first + lane, mask=here, other=0)
     for r in range((count + width - 1) // width):
-        j = r * width + lane
-        live = (lane < width) & (j < count)
-        t = tl.load(told + first + j, mask=live, other=32 << 16)
-        place = tl.load(places + first + j, mask=live, other=0)
+        live = here
+        # what the next round needs is asked for before this one waits for anything
+        j = (r + 1) * width + lane
+        here = (lane < width) & (j < count)
+        next_t = tl.load(told + first + j, mask=here, other=32 << 16)
+        next_place = tl.load(places + first + j, mask=here, other=0)
+        next_least = least
+        next_most = most
+        if LIMITED:
+            next_least = tl.load(down + first + j, mask=here, other=0).to(tl.int64)
+            next_most = tl.load(up + first + j, mask=here, other=0).to(tl.int64)
         key = (t >> 8) & 255
         rest = ((t >> 16) & 127) - 32
-        if LIMITED:
-            least = tl.load(down + first + j, mask=live, other=0).to(tl.int64)
-            most = tl.load(up + first + j, mask=live, other=0).to(tl.int64)
-        else:
-            least = tl.full([LANES], 0, tl.int64)
-            most = least
         token, x, position = _tokens(
             x, t & 255, live, slots, pairs, words, position, last
         )  # fmt: skip
@@ -189,6 +198,7 @@ def decode_runs(
             x = y
             position += tl.sum(used, 0)
         tl.store(out + first + place, s.to(tl.int32), mask=live)
+        t, place, least, most = next_t, next_place, next_least, next_most
     tl.store(states + tile * LANES + lane, x)
     tl.store(positions + tile, position)
 
@@ -253,7 +263,8 @@ def decode_chains(
 ):  # fmt: skip
     """One run, of LANES chains, that a trellis decided: ``out`` is in halves.
 
-    ``turns`` (int32, (tiles, LANES)): of the chains, 0 at first. ``told`` is that of all positions, coded or not.
+    ``turns`` (int32, (tiles, LANES)): of the chains, 0 at first. ``told`` is that of all positions,
+    coded or not.
     """
     tile = tl.program_id(0)
     lane = tl.arange(0, LANES)

@@ -20,8 +20,8 @@ def _size(v):
 def _in_steps(value, step, inverse):
     """min(value // step, 4095) of int64 that are not negative.
 
-    ``inverse``: one over ``step``, float64. Quotients are less than 2**12: half a unit away from the
-    next whole one is far enough for float64.
+    ``inverse``: one over ``step``, float64. Quotients are less than 2**12: half a unit away from
+    the next whole one is far enough for float64.
     """
     capped = tl.minimum(value, step * 4096 - 1).to(tl.float64)
     return ((capped + 0.5) * inverse).to(tl.int64).to(tl.int16)

@@ -1,0 +1,191 @@
+"""Files that the processor writes decode to the same bits by the device path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from volumes import blobs, random_of
+
+import volcodec
+from volcodec.container import CODINGS, Reader, TileEntry, pack
+from volcodec.decoder import frame_settings
+from volcodec.tiledecoder import CLASSICAL, TileDecoder
+
+pytest.importorskip("triton", reason="the device path needs Triton")
+import device_cases as on_device
+
+on_device.quick_interpreter()
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.vc"))
+ALL = on_device.DEVICE.type == "cuda" or bool(os.environ.get("VOLCODEC_DEVICE_ALL"))
+FEW = ("1.0-classic", "1.0-constant", "1.0-checkerboard", "1.0-lattice")
+UNUSUAL = np.array([np.nan, np.inf, -np.inf], np.float32)
+
+
+def smooth(*shape: int) -> np.ndarray:
+    return blobs(shape, f"device{shape}", zeros=False).astype(np.float32)  # type: ignore[arg-type]
+
+
+def sparse(*shape: int) -> np.ndarray:
+    return blobs(shape, f"sparse{shape}").astype(np.float32)  # type: ignore[arg-type]
+
+
+def few(*shape: int) -> np.ndarray:
+    return np.rint(9 * sparse(*shape)).astype(np.uint8)
+
+
+def unusual() -> np.ndarray:
+    volume = sparse(2, 9, 11).astype(np.float16)
+    volume[0, 3, 2:5] = UNUSUAL.astype(np.float16)
+    return volume
+
+
+def steps() -> np.ndarray:
+    """Floats on a lattice of irregular origin."""
+    return (0.3 + 0.125 * np.rint(40 * smooth(9, 15))).astype(np.float64)
+
+
+def rough() -> np.ndarray:
+    """Outliers under any wavelet."""
+    return np.asarray(random_of("rough").standard_normal((9, 11)))
+
+
+def zeros_of_both_signs() -> np.ndarray:
+    volume = smooth(9, 11).astype(np.float64)
+    volume[2], volume[3] = -0.0, np.nan
+    return volume
+
+
+# name: volume, options of encode, whether the kernels decode runs too
+CASES: dict[str, tuple[Callable[[], np.ndarray], dict[str, Any], bool]] = {
+    "learned": (lambda: smooth(3, 5, 6), {"rel_error": 1e-2}, True),
+    "fast": (lambda: smooth(15, 17), {"rel_error": 1e-3, "effort": 1}, False),
+    "trellis": (lambda: smooth(2, 9, 15), {"psnr": 40.0}, False),
+    "trellis-runs": (lambda: smooth(7, 6), {"psnr": 30.0}, True),
+    "open-loop": (lambda: smooth(15, 17), {"psnr": 40.0, "effort": 1}, False),
+    "lossless": (lambda: np.rint(900 * smooth(1, 7, 15)).astype(np.int16), {"lossless": True},
+                 False),
+    "limits": (lambda: few(37, 38), {"lossless": True}, False),
+    "bits": (zeros_of_both_signs, {"lossless": True}, False),
+    "specials": (unusual, {"rel_error": 1e-2, "support": "exact"}, False),
+    "lattice": (steps, {"rel_error": 2e-2}, False),
+    "outliers": (rough, {"rel_error": 2e-2, "effort": 9}, False),
+    "unsigned": (lambda: (4e9 * smooth(9, 8)).astype(np.uint32), {"rel_error": 1e-2}, False),
+    "halves": (lambda: few(9, 8).astype(np.uint16) * 7000, {"max_error": 100}, False),
+    "one": (lambda: np.full((1, 1, 1), 7.5), {}, False),
+    "two": (lambda: np.array([[[1.5, 2.5]]], np.float32), {}, True),
+    "tiles": (lambda: sparse(11, 19) + sparse(11, 19).round(2),
+              {"rel_error": 1e-2, "tile": 8, "support": "exact"}, False),
+}  # fmt: skip
+
+
+def same(got: np.ndarray, want: np.ndarray) -> None:
+    native = want.astype(want.dtype.newbyteorder("="), copy=False)
+    assert got.dtype == native.dtype
+    assert got.tobytes() == native.tobytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_values(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, options, kernels = CASES[name]
+    if not kernels:
+        on_device.host_runs(monkeypatch)
+    blob = volcodec.encode(volume(), threads=1, **options)
+    got, damaged = on_device.decode(blob)
+    assert not damaged
+    same(got, volcodec.decode(blob))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
+def test_golden(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not ALL and path.stem not in FEW:
+        pytest.skip("interpreted, all take minutes: VOLCODEC_DEVICE_ALL=1 runs them")
+    on_device.host_runs(monkeypatch)
+    blob = path.read_bytes()
+    same(on_device.decode(blob)[0], volcodec.decode(blob))
+
+
+def test_codings_of_the_cases() -> None:
+    """What is written for the cases is of every coding that the device decodes."""
+    found = set()
+    for volume, options, _ in CASES.values():
+        reader = Reader(volcodec.encode(volume(), threads=1, **options))
+        found |= {CODINGS[entry.coding] for entry in reader.index}
+    for path in GOLDEN:
+        if path.stem in FEW:
+            found |= {CODINGS[entry.coding] for entry in Reader(path.read_bytes()).index}
+    assert found >= {
+        "constant", "learned", "classic", "lattice-learned", "predicted-learned",
+        "predicted-classic", "trellis-learned",
+    }  # fmt: skip
+
+
+def test_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_device.host_runs(monkeypatch)
+    blob = volcodec.encode(smooth(11, 19), rel_error=1e-2, tile=8, threads=1)
+    region = np.s_[2:7, 9:18]
+    got, _ = on_device.decode(blob, region)
+    same(got, volcodec.decode(blob, region=region))
+
+
+def _damaged_blob() -> tuple[bytes, int]:
+    """A file whose third tile's words end differently, checksums in order; and that tile."""
+    blob = volcodec.encode(smooth(11, 19), rel_error=1e-3, tile=8, effort=1, threads=1)
+    reader = Reader(blob)
+    streams = [list(reader.streams(i, 0, reader.header.streams)) for i in range(len(reader.index))]
+    at = max(range(len(streams[2])), key=lambda s: len(streams[2][s]))
+    streams[2][at] = streams[2][at][:-2] + bytes(2)
+    entries = [
+        TileEntry.of(e.coding, e.flags, s) for e, s in zip(reader.index, streams, strict=True)
+    ]
+    return pack(reader.header, entries, [s for tile in streams for s in tile], None), 2
+
+
+def test_damage_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_device.host_runs(monkeypatch)
+    blob, tile = _damaged_blob()
+    with pytest.raises(volcodec.FormatError, match=f"tile {tile}"):
+        volcodec.decode(blob)
+    with pytest.raises(volcodec.FormatError, match=f"tile {tile}"):
+        on_device.decode(blob)
+    got, damaged = on_device.decode(blob, on_damage="fill")
+    assert damaged == [tile]
+    with pytest.warns(UserWarning, match="damaged"):
+        same(got, volcodec.decode(blob, on_damage="fill"))
+
+
+def test_heads_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams cut anywhere are FormatErrors, as on the processor."""
+    from volcodec.device.bank import bank_on
+    from volcodec.device.scales import BatchDecoder
+
+    on_device.host_runs(monkeypatch)
+    codec = volcodec.Codec("density", threads=1)
+    reader = Reader(codec.encode(smooth(7, 8), rel_error=1e-3))
+    settings, coding = frame_settings(reader.header), reader.index[0].coding
+    streams = reader.streams(0, 0, reader.header.streams)[2:-1]
+    tiles = TileDecoder(codec.model)
+    name, _, step = tiles.bank(coding, settings.mapping)
+    coder = tiles.coders[name]
+    cuts = [[streams[0][:n]] for n in (1, 2, 5, 9, len(streams[0]) - 1)]
+    batch = BatchDecoder(
+        coder, bank_on(coder.bank, on_device.DEVICE), [list(streams), *cuts], (1, 7, 8),
+        reader.header.levels, coding in CLASSICAL, step, on_device.DEVICE,
+    )  # fmt: skip
+    _, wrong = batch.decode()
+    assert not wrong[0] and 0 not in batch.faults
+    assert all(i in batch.faults or bool(wrong[i]) for i in range(1, 1 + len(cuts)))
+
+
+def test_out_of_a_tensor() -> None:
+    torch = pytest.importorskip("torch")
+    blob = volcodec.encode(smooth(7, 8), rel_error=1e-3, threads=1)
+    out = torch.empty((7, 8), dtype=torch.float32)
+    assert volcodec.decode(blob, out=out) is out
+    same(out.numpy(), volcodec.decode(blob))
+    with pytest.raises(volcodec.InputError, match="out must be"):
+        volcodec.decode(blob, out=torch.empty((7, 8), dtype=torch.float64))
