@@ -127,6 +127,36 @@ def _compact(
     return n
 
 
+def choose_tables(
+    hist: np.ndarray, tables: Tables, count: int, classical: bool
+) -> tuple[np.ndarray, int, int]:
+    """The tables of a level's contexts or, of a network, of its indices (uint8).
+
+    ``hist`` (int64, (2, contexts, TOKENS)): tokens, of both quantisers where there are two, whose
+    ``count`` tables each follow one another. Also what the tokens cost, and the least table that
+    any but zeros have (``count`` where all are zero).
+    """
+    by_table = np.zeros((hist.shape[1], count), np.int64)
+    _add_costs(hist[0], tables.cost[:count], by_table)
+    if len(tables) > count:
+        _add_costs(hist[1], tables.cost[count:], by_table)
+    mapping = np.argmin(by_table, axis=1)
+    rows = np.arange(mapping.size)
+    if not classical:
+        gain = by_table[rows, rows] - by_table[rows, mapping]
+        mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, mapping, rows)
+    used = hist[:, :, 1:].any(axis=(0, 2))
+    least = int(mapping[used].min(initial=count))
+    return mapping.astype(np.uint8), int(by_table[rows, mapping].sum()), least
+
+
+def lanes_log2(payload: int) -> int:
+    """Lanes, as a power of two, for so many bytes of words."""
+    if payload >= 1 << 16:
+        return 5
+    return 0 if payload < 1024 else 2 if payload < 8192 else 3
+
+
 class Plan:
     """How a scale would be written by one path, and how many bytes that would take."""
 
@@ -157,7 +187,6 @@ class Plan:
         units = -(told << COST_BITS) if self.limited else 0
         skip = count = self.second or len(tables)
         contexts = CONTEXTS if classical else count
-        any_exception = False
         for m in levels:
             keys = m.classic if classical else m.learned
             hist = np.zeros((2, contexts, TOKENS), np.int64)
@@ -166,35 +195,22 @@ class Plan:
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
                     units += _sign_units(s, own, r, signs.cost)
-            by_table = np.zeros((contexts, count), np.int64)
-            _add_costs(hist[0], tables.cost[:count], by_table)
-            if self.second:
-                _add_costs(hist[1], tables.cost[count:], by_table)
-            best = np.argmin(by_table, axis=1)
+            mapping, more, least = choose_tables(hist, tables, count, classical)
             if classical:
-                mapping = best
-                self.head += bytes(best.astype(np.uint8))
-            else:
-                same = np.arange(count)
-                gain = by_table[same, same] - by_table[same, best]
-                mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, best, same)
-                any_exception = any_exception or bool((mapping != same).any())
-            rows = np.arange(mapping.size)
-            units += int(by_table[rows, mapping].sum())
-            used = hist[:, :, 1:].any(axis=(0, 2))
-            skip = min(skip, int(mapping[used].min(initial=skip)))
-            self.maps.append(mapping.astype(np.uint8))
+                self.head += mapping.tobytes()
+            units += more
+            skip = min(skip, least)
+            self.maps.append(mapping)
         self.skip = skip
-        self.exceptions = any_exception
-        if any_exception:
+        names = np.arange(contexts)
+        self.exceptions = not classical and any((m != names).any() for m in self.maps)
+        if self.exceptions:
             for mapping in self.maps:
-                changed = np.flatnonzero(mapping != np.arange(mapping.size))
+                changed = np.flatnonzero(mapping != names)
                 pairs = np.stack([changed, mapping[changed]], axis=1).astype(np.uint8)
                 self.head += bytes([changed.size]) + pairs.tobytes()
         payload = units // (8 << COST_BITS)
-        self.lanes_log2 = 0 if payload < 1024 else 2 if payload < 8192 else 3
-        if payload >= 1 << 16:
-            self.lanes_log2 = 5
+        self.lanes_log2 = lanes_log2(payload)
         self.bytes = 2 + len(self.head) + (4 << self.lanes_log2) + payload
 
     def write(self) -> bytes:
