@@ -113,7 +113,8 @@ class ScaleCoder:
         self.predicted = predicted
         self.halved = bank.quantisers - 1
 
-    def _step(self, shape: Shape, level: int, band: int, step: int) -> int:
+    def step_of(self, shape: Shape, level: int, band: int, step: int) -> int:
+        """The step of a band of a tile of ``shape``, ``step`` being that of the closed loop."""
         if self.lossless:
             return 1
         return step if self.predicted else band_step(self.gains, shape, level, band)
@@ -134,7 +135,8 @@ class ScaleCoder:
         return self.bank.codebook.shape[1] > 0
 
     @property
-    def _has_offsets(self) -> bool:
+    def has_offsets(self) -> bool:
+        """Whether magnitudes may decode to less than their multiples of the step."""
         return not (self.lossless or self.predicted)
 
     def encode(
@@ -170,7 +172,7 @@ class ScaleCoder:
                 size = _shape_of(shapes, level, levels, band)
                 if 0 in size:
                     continue
-                s = self._step(shape, level, band, step)
+                s = self.step_of(shape, level, band, step)
                 hints = layers.hints(band, s)
                 coefs = layers.coefs(band)
                 q = np.zeros(size, np.int32)
@@ -186,7 +188,7 @@ class ScaleCoder:
                     if code != NONE:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
-                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
+                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
                 predicted = layers.predicted if limits is not None else _EMPTY
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
@@ -200,13 +202,13 @@ class ScaleCoder:
                 )  # fmt: skip
                 if predicted.size and not possible:
                     limits = None
-                if self._has_offsets and band:
+                if self.has_offsets and band:
                     centroids(coefs, q, expected, self.halved, s, sums)
                 state.close_band(band, size)
                 layers.put(band, q, expected, s)
                 ends = bands.class_ends(size, CLASSES)
                 out.add(symbols, rests, learned, classic, ends, turns, known)
-            if self._has_offsets:
+            if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
             layers.close(_signed(out.back), out.share)
@@ -223,7 +225,7 @@ class ScaleCoder:
         shape: Shape = tile.shape  # type: ignore[assignment]
         arrays = self.bank.pyramid.analysis(tile, min(levels, 2))
         return sum(
-            activity(band_view(arrays[level - 1], band), self._step(shape, level, band, 1))
+            activity(band_view(arrays[level - 1], band), self.step_of(shape, level, band, 1))
             for level in range(1, min(levels, 2) + 1)
             for band in BAND_ORDER
         )
@@ -236,7 +238,7 @@ class ScaleCoder:
         for level in range(1, levels + 1):
             for band in BAND_ORDER:
                 coefs = band_view(arrays[level - 1], band)
-                add_spectrum(coefs, self._step(shape, level, band, 1), out)
+                add_spectrum(coefs, self.step_of(shape, level, band, 1), out)
         return out
 
     def _plan(
@@ -249,7 +251,7 @@ class ScaleCoder:
         for classical in paths:
             tables = classic_tables() if classical else self.bank.tables
             given = None if classical else limits
-            signs, lossy = self.bank.signs, self._has_offsets
+            signs, lossy = self.bank.signs, self.has_offsets
             made.append([Plan(m, tables, signs, classical, lossy, given) for m in members])
         return min(made, key=lambda plans: sum(p.bytes for p in plans))
 
@@ -278,7 +280,7 @@ class ScaleCoder:
                 break
             reader = StreamReader(
                 streams[scale], len(wanted), len(tables) if classical else self.bank.choices,
-                self.bank.codebook, classical, self._has_offsets, self.predicted,
+                self.bank.codebook, classical, self.has_offsets, self.predicted,
             )  # fmt: skip
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level)
@@ -287,13 +289,13 @@ class ScaleCoder:
                     size = _shape_of(shapes, level, levels, band)
                     if 0 in size:
                         continue
-                    s = self._step(shape, level, band, step)
+                    s = self.step_of(shape, level, band, step)
                     hints = layers.hints(band, s)
                     q = np.zeros(size, np.int32)
                     weights, expected = _NOTHING, _EMPTY
                     if band in reader.weights[i]:
                         weights = unpack(reader.weights[i][band])
-                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
+                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
                     predicted = layers.predicted if reader.limits is not None else _EMPTY
                     if reader.words is not None:
                         reader.position = bands.decode_band(

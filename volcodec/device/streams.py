@@ -44,7 +44,7 @@ class ScaleStreams:
         self.empty = all(r.words is None for r in readers)
         self.limited = any(r.limits is not None for r in readers)
         # by level: the bands of which something is expected in any tile
-        self.expects = [{b for r in readers for b in r.weights[i]} for i in range(levels)]
+        self.expects = [frozenset(b for r in readers for b in r.weights[i]) for i in range(levels)]
         self._upload = upload
         if not self.empty:
             self._keys = {name: upload.add(array) for name, array in self._arrays(readers).items()}
