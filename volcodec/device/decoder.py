@@ -8,12 +8,10 @@ each other one by one. Their results are brought to the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .. import correction, support
 from ..decoder import Progress, VolumeDecoder
 from ..errors import FormatError
 from ..parallel import ordered_map
@@ -31,31 +29,17 @@ from ..tiledecoder import (
 )
 from ..tiles import Box, Shape, box_shape, coarse_box, overlap
 from .bank import bank_on
-from .launch import Upload
+from .parts import HostPart, host_part, values_in_parts
 from .scales import BatchDecoder
-from .values import Marks, plain, values_of
+from .values import plain
 
 BATCHED = (
     LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, PREDICTED_LEARNED, PREDICTED_CLASSIC,
     TRELLIS_LEARNED, TRELLIS_CLASSIC,
 )  # fmt: skip
+_Read = tuple[int, Box, HostPart]  # number of a tile in the file
 _VOXELS = 1 << 28  # of a batch at most, margins of bands included: kernels count in 32 bits
 _BYTES = 24  # that a batch takes on the device, about, for each of its voxels
-_PART = 1 << 24  # voxels whose values are made at a time, in float64
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """A tile of a batch: its number in the file, its box, what the host has read of it."""
-
-    number: int
-    box: Box
-    scales: list[bytes]
-    outlier_places: np.ndarray
-    outliers: np.ndarray
-    class_places: np.ndarray
-    classes: np.ndarray
-    mask: np.ndarray | None
 
 
 class DeviceDecoder:
@@ -65,7 +49,7 @@ class DeviceDecoder:
         self.decoder, self.device = decoder, device
         self.header, self.settings = decoder.header, decoder.settings
         self._damaged: list[tuple[int, Box, FormatError]] = []
-        self._pending: list[tuple[list[_Tile], torch.Tensor]] = []
+        self._pending: list[tuple[list[_Read], torch.Tensor]] = []
 
     def fill(
         self, out: torch.Tensor, frames: list[int], region: tuple[slice, slice, slice], level: int,
@@ -152,61 +136,47 @@ class DeviceDecoder:
         """Decode tiles of one shape and coding, without waiting for the device."""
         f, h = self.settings, self.header
         coder = self.decoder.coder()
-        read: list[_Tile] = []
+        read: list[_Read] = []
         for (number, box), found in zip(
             tiles, ordered_map(self._read, tiles, self.decoder.threads), strict=True
         ):
             if isinstance(found, FormatError):
                 self._damaged.append((number, box, found))
             else:
-                read.append(found)
+                read.append((number, box, found))
         try:
             name, unit, step = coder.bank(coding, f.mapping)
         except FormatError as error:
-            self._damaged += [(t.number, t.box, _of(t.number, error)) for t in read]
+            self._damaged += [(number, box, _of(number, error)) for number, box, _ in read]
             return
         if not read:
             return
         used = coder.coders[name]
         batch = BatchDecoder(
-            used, bank_on(used.bank, self.device), [t.scales for t in read], shape, h.levels,
+            used, bank_on(used.bank, self.device), [part.scales for *_, part in read], shape, h.levels,
             coding in CLASSICAL, step, self.device,
         )  # fmt: skip
         integers, wrong = batch.decode()
         for i, fault in sorted(batch.faults.items()):
-            t = read[i]
-            self._damaged.append((t.number, t.box, _of(t.number, FormatError(fault))))
+            number, box, _ = read[i]
+            self._damaged.append((number, box, _of(number, FormatError(fault))))
         self._pending.append((read, wrong))
-        at_once = max(1, _PART // integers[0].numel())
-        for first in range(0, len(read), at_once):
-            part = read[first : first + at_once]
-            marks = _marks(part, shape, self.device)
-            values = values_of(integers[first : first + at_once], unit, marks, f)
-            for t, v in zip(part, values, strict=True):
-                write(t.box, v)
+        parts = [part for *_, part in read]
+        for first, values in values_in_parts(integers, parts, unit, f):
+            for (_, box, _), v in zip(read[first:], values, strict=False):
+                write(box, v)
 
-    def _read(self, tile: tuple[int, Box]) -> _Tile | FormatError:
+    def _read(self, tile: tuple[int, Box]) -> HostPart | FormatError:
         """Read a tile's streams, and decode those that are not of scales."""
         number, box = tile
-        shape, dtype = box_shape(box), self.settings.mapping.dtype
         try:
-            specials, mask, *scales, fix = self.decoder.reader.streams(
-                number, 0, self.header.streams
-            )
+            streams = self.decoder.reader.streams(number, 0, self.header.streams)
         except FormatError as error:
             return error
         try:
-            if specials and dtype.kind != "f":
-                raise FormatError("a tile of integers claims NaN or infinities")
-            classes = support.decode_specials(specials, shape) if specials else None
-            masked = support.decode_mask(mask, shape) if mask else None
-            outliers = correction.decode(fix, shape)
+            return host_part(streams, box_shape(box), self.settings.mapping.dtype)
         except FormatError as error:
             return _of(number, error)
-        return _Tile(
-            number, box, scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8),
-            None if masked is None else np.packbits(masked.reshape(-1), bitorder="little"),
-        )  # fmt: skip
 
     def _settle(
         self, level: int, write: Callable[[Box, torch.Tensor], None], on_damage: str
@@ -214,9 +184,9 @@ class DeviceDecoder:
         """Ask once how the streams of all batches ended; raise, or fill and return the damaged."""
         for tiles, wrong in self._pending:
             for i in torch.nonzero(wrong).flatten().tolist():
-                t = tiles[i]
+                number, box, _ = tiles[i]
                 error = FormatError("a scale does not decode to its own end")
-                self._damaged.append((t.number, t.box, _of(t.number, error)))
+                self._damaged.append((number, box, _of(number, error)))
         self._pending.clear()
         found = {number: (box, error) for number, box, error in reversed(self._damaged)}
         self._damaged.clear()
@@ -231,31 +201,3 @@ class DeviceDecoder:
 
 def _of(number: int, error: FormatError) -> FormatError:
     return FormatError(f"tile {number}: {error}")
-
-
-def _sparse(values: np.ndarray | None, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """Places and values of what is not zero."""
-    if values is None:
-        return np.zeros(0, np.int64), np.zeros(0, dtype)
-    places = np.flatnonzero(values)
-    return places, values.reshape(-1)[places].astype(dtype)
-
-
-def _marks(tiles: list[_Tile], shape: Shape, device: torch.device) -> Marks:
-    """Marks of some tiles, brought to the device in one copy."""
-    size = int(np.prod(shape))
-    masks = [t.mask for t in tiles if t.mask is not None]
-    upload = Upload()
-    parts = (
-        [t.outliers for t in tiles],
-        [t.outlier_places + i * size for i, t in enumerate(tiles)],
-        [t.classes for t in tiles],
-        [t.class_places + i * size for i, t in enumerate(tiles)],
-    )
-    keys = [upload.add(np.concatenate(part)) for part in parts]
-    keys.append(upload.add(np.stack(masks) if masks else np.zeros((0, 0), np.uint8)))
-    upload.send(device)
-    outliers, outlier_places, classes, class_places, packed = (upload[key] for key in keys)
-    corrected = [i for i, t in enumerate(tiles) if t.outliers.size]
-    masked = [i for i, t in enumerate(tiles) if t.mask is not None]
-    return Marks(outliers, outlier_places, classes, class_places, packed, corrected, masked)
