@@ -15,7 +15,7 @@ from .encoder import VolumeEncoder
 from .errors import FormatError, InputError
 from .inspection import open_reader
 from .request import Options
-from .targets import target
+from .targets import Target, target
 from .tiles import ArraySource, whole_number
 
 DEFAULT_MODEL = "density"
@@ -153,7 +153,6 @@ class Codec:
             embed_model: store the model in the file, so that it needs no other to be read.
             progress: called with (tiles done, of how many, stage).
         """
-        array, _ = host(volume)
         asked = target(
             max_error=max_error, rel_error=rel_error, psnr=psnr, ratio=ratio, bits=bits,
             lossless=lossless,
@@ -163,9 +162,25 @@ class Codec:
             threads=threads if threads is not None else self.threads, attrs=attrs,
             dataset=dataset, embed_model=embed_model,
         )  # fmt: skip
-        encoder = VolumeEncoder([ArraySource(array)], self.model, asked, chosen, progress)
+        encoder = self._encoder(volume, asked, chosen, progress)
         header, tiles = encoder.encode()
         return to_bytes(header, tiles, self.model)
+
+    def _encoder(
+        self, volume: Any, asked: Target, chosen: Options, progress: Progress | None
+    ) -> VolumeEncoder:
+        """Where the volume lies on a CUDA device and is asked for in a way it can be coded there,
+        there; else on the processor."""
+        if _on_device(volume) and self.device != "cpu":
+            from .device import available
+
+            if available():
+                from .device.encoder import DeviceEncoder, suits
+
+                if suits(asked, chosen):
+                    return DeviceEncoder(volume, self.model, asked, chosen, progress)
+        array, _ = host(volume)
+        return VolumeEncoder([ArraySource(array)], self.model, asked, chosen, progress)
 
     def decode(self, blob: Any, **options: Any) -> Any:
         """Decompress; see ``volcodec.decode``. This codec's model is tried first."""

@@ -49,7 +49,7 @@ _CODINGS = {
     TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
 }
-_QUICKEST = 2  # effort up to which nothing is tried twice
+QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
@@ -126,7 +126,7 @@ class TileCoder:
 
     def __init__(self, model: Model | None, effort: int = 9) -> None:
         self.effort = effort
-        self.quick = effort <= _QUICKEST
+        self.quick = effort <= QUICKEST
         self.thorough = effort >= _THOROUGH
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
@@ -229,7 +229,7 @@ class TileCoder:
             return
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
-        yield RAW, 0, (self._raw(shown), *nothing[1:])
+        yield RAW, 0, (self.raw(shown), *nothing[1:])
 
     def _best(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
@@ -355,7 +355,8 @@ class TileCoder:
                 costs[i] += self.coders[bank].activity(integers, s.levels)
         return costs[0] < costs[1]
 
-    def _raw(self, values: np.ndarray) -> bytes:
+    def raw(self, values: np.ndarray) -> bytes:
+        """The stream of a raw tile."""
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         planes = little.view(np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)

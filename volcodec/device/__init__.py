@@ -10,6 +10,13 @@ from __future__ import annotations
 from ..errors import InputError
 
 
+def available() -> bool:
+    """Whether Triton and torch are there."""
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None and find_spec("triton") is not None
+
+
 def require() -> None:
     """InputError where Triton or torch is missing."""
     try:

@@ -152,15 +152,15 @@ class ClosedEncoder(Batch):
         starts = (np.cumsum(rooms) - rooms.reshape(-1)).reshape(rooms.shape).astype(np.int64)
         words = torch.empty(max(int(rooms.sum()), 1), dtype=torch.int16, device=self.device)
         keys = []
-        for scale, start, room, wanted in zip(plans, starts, rooms, self._members(), strict=True):
-            maps = np.zeros((len(wanted), self.count, 256), np.uint8)
+        for scale, begin, room, wanted in zip(plans, starts, rooms, self._members(), strict=True):
+            tables = np.zeros((len(wanted), self.count, 256), np.uint8)
             for tile, plan in enumerate(scale):
                 for k, mapping in enumerate(plan.maps):
-                    maps[k, tile, : mapping.size] = mapping
-            lanes = np.array([1 << plan.lanes_log2 for plan in scale], np.int32)
-            skips = np.array([plan.skip for plan in scale], np.int32)
-            states = np.full((self.count, MAX_LANES), LOW, np.int64)
-            arrays = (start, states, room.astype(np.int32), lanes, maps, skips)
+                    tables[k, tile, : mapping.size] = mapping
+            widths = np.array([1 << plan.lanes_log2 for plan in scale], np.int32)
+            least = np.array([plan.skip for plan in scale], np.int32)
+            fresh = np.full((self.count, MAX_LANES), LOW, np.int64)
+            arrays = (begin, fresh, room.astype(np.int32), widths, tables, least)
             keys.append([upload.add(array) for array in arrays])
         upload.send(self.device)
         largest = max(run.c.total for runs in self._runs.values() for run in runs)
@@ -169,30 +169,35 @@ class ClosedEncoder(Batch):
         for scale, given, wanted in zip(plans, keys, self._members(), strict=True):
             start, states, positions, lanes, maps, skips = (upload[key] for key in given)
             if not all(plan.empty for plan in scale):
+                place = (words, start, states, positions, lanes)
                 for k, level in reversed(list(enumerate(wanted))):
                     for run in reversed(self._runs[level]):
-                        self._push(run, scratch, maps[k], skips, words, start, states, positions,
-                                   lanes)  # fmt: skip
+                        self._push(run, scratch, maps[k], skips, place)
             ended.append((states, positions))
-        host = words.cpu().numpy()
-        out: list[list[bytes] | None] = [[] for _ in range(self.count)]
-        for scale, start, room, (states, positions) in zip(
-            plans, starts, rooms, ended, strict=True
-        ):
-            for tile, (plan, state, at) in enumerate(
-                zip(scale, states.cpu().numpy(), positions.tolist(), strict=True)
-            ):
-                streams = out[tile]
-                if at < 0:
-                    out[tile] = None
-                elif streams is not None:
-                    end = start[tile] + room[tile]
-                    streams.append(plan.written(state, host[start[tile] + at : end]))
+        return self._gathered(plans, starts, rooms, words.cpu().numpy(), ended)
+
+    def _gathered(
+        self, plans: list[list[_Plan]], starts: np.ndarray, rooms: np.ndarray, words: np.ndarray,
+        ended: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> list[list[bytes] | None]:  # fmt: skip
+        """Streams by tile and scale from the words of all."""
+        states = torch.stack([s for s, _ in ended]).cpu().numpy()
+        positions = torch.stack([p for _, p in ended]).cpu().numpy()
+        out: list[list[bytes] | None] = []
+        for tile in range(self.count):
+            if (positions[:, tile] < 0).any():
+                out.append(None)
+                continue
+            streams = []
+            for i, scale in enumerate(plans):
+                first, end = starts[i, tile] + positions[i, tile], starts[i, tile] + rooms[i, tile]
+                streams.append(scale[tile].written(states[i, tile], words[first:end]))
+            out.append(streams)
         return out
 
     def _push(
         self, run: _Run, scratch: Scratch, maps: torch.Tensor, skips: torch.Tensor,
-        words: torch.Tensor, *place: torch.Tensor,
+        place: tuple[torch.Tensor, ...],
     ) -> None:  # fmt: skip
         """Encode a run of every tile."""
         c, told = run.c, scratch.told
@@ -209,6 +214,6 @@ class ClosedEncoder(Batch):
             BLOCK=block,
         )  # fmt: skip
         encoding.encode_runs[(self.count,)](
-            words, *place, ends, scratch.places, scratch.kept, run.symbols, self.tables.pairs, c.n,
+            *place, ends, scratch.places, scratch.kept, run.symbols, self.tables.pairs, c.n,
             LANES=MAX_LANES, num_warps=1,
         )  # fmt: skip

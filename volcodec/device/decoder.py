@@ -29,7 +29,7 @@ from ..tiledecoder import (
 )
 from ..tiles import Box, Shape, box_shape, coarse_box, overlap
 from .bank import bank_on
-from .parts import HostPart, host_part, values_in_parts
+from .parts import HostPart, host_part, tiles_at_once, values_in_parts
 from .scales import BatchDecoder
 from .values import plain
 
@@ -38,8 +38,6 @@ BATCHED = (
     TRELLIS_LEARNED, TRELLIS_CLASSIC,
 )  # fmt: skip
 _Read = tuple[int, Box, HostPart]  # number of a tile in the file
-_VOXELS = 1 << 28  # of a batch at most, margins of bands included: kernels count in 32 bits
-_BYTES = 24  # that a batch takes on the device, about, for each of its voxels
 
 
 class DeviceDecoder:
@@ -93,8 +91,7 @@ class DeviceDecoder:
             else:
                 others.append((number, box))
         for (shape, coding), group in groups.items():
-            padded = 8 * int(np.prod([n // 2 + 3 for n in shape]))  # so that thin tiles count too
-            most = max(1, self._room() // padded)
+            most = tiles_at_once(shape, self.device)
             for first in range(0, len(group), most):
                 batch = group[first : first + most]
                 self._batch(batch, shape, coding, write)
@@ -103,14 +100,6 @@ class DeviceDecoder:
             if values is not None:
                 write(box, torch.from_numpy(values).to(self.device))
             yield 1
-
-    def _room(self) -> int:
-        """Voxels that a batch may have."""
-        if self.device.type != "cuda":
-            return _VOXELS
-        free: int = torch.cuda.mem_get_info(self.device)[0]
-        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return min(_VOXELS, max(free // _BYTES, 1))
 
     def _by_host(
         self, tiles: list[tuple[int, Box]], level: int
@@ -152,16 +141,16 @@ class DeviceDecoder:
         if not read:
             return
         used = coder.coders[name]
+        parts = [part for *_, part in read]
         batch = BatchDecoder(
-            used, bank_on(used.bank, self.device), [part.scales for *_, part in read], shape, h.levels,
-            coding in CLASSICAL, step, self.device,
+            used, bank_on(used.bank, self.device), [part.scales for part in parts], shape,
+            h.levels, coding in CLASSICAL, step, self.device,
         )  # fmt: skip
         integers, wrong = batch.decode()
         for i, fault in sorted(batch.faults.items()):
             number, box, _ = read[i]
             self._damaged.append((number, box, _of(number, FormatError(fault))))
         self._pending.append((read, wrong))
-        parts = [part for *_, part in read]
         for first, values in values_in_parts(integers, parts, unit, f):
             for (_, box, _), v in zip(read[first:], values, strict=False):
                 write(box, v)

@@ -17,6 +17,8 @@ from .launch import Upload
 from .values import Marks, values_of
 
 _VOXELS = 1 << 24  # whose values are made at a time, in float64
+_MOST = 1 << 28  # voxels of a batch, margins of bands included: kernels count in 32 bits
+_BYTES = 32  # that a batch takes on the device, about, for each of its voxels
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ def host_part(streams: Sequence[bytes], shape: Shape, dtype: np.dtype[Any]) -> H
     outliers = correction.decode(fix, shape)
     packed = None if masked is None else np.packbits(masked.reshape(-1), bitorder="little")
     return HostPart(scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8), packed)
+
+
+def tiles_at_once(shape: Shape, device: torch.device) -> int:
+    """Tiles of one batch, as the device's memory allows."""
+    padded = 8 * int(np.prod([n // 2 + 3 for n in shape]))  # so that thin tiles count too
+    room = _MOST
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        room = min(room, free // _BYTES)
+    return max(1, room // padded)
 
 
 def at_once(shape: Shape) -> int:

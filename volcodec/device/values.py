@@ -103,8 +103,11 @@ def _scalar(value: Any, like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(float(value), dtype=like.dtype, device=like.device)
 
 
-def _rounded(v: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
-    """float64 rounded to a float dtype, or cut to whole numbers (still float64) for integers."""
+def rounded(v: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
+    """float64 rounded to a float dtype, or cut to whole numbers (still float64) for integers.
+
+    What it is given may be overwritten.
+    """
     if dtype.kind in "iu":
         return v.trunc_()
     if dtype != np.float16:
@@ -123,6 +126,11 @@ def _limited(v: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
     return torch.where(v >= low, v, low)
 
 
+def rough_values(integers: torch.Tensor, unit: float, m: Mapping) -> torch.Tensor:
+    """Values without outliers; those of integer dtypes as float64."""
+    return _to_values(integers, unit, m, None)
+
+
 def _to_values(
     integers: torch.Tensor, unit: float, m: Mapping, marks: Marks | None
 ) -> torch.Tensor:
@@ -135,7 +143,7 @@ def _to_values(
         flat[marks.outlier_places] = flat[marks.outlier_places] + more
     if m.snap:
         t.mul_(m.pitch)
-    return _rounded(_limited(t.add_(m.origin), m.dtype), m.dtype)
+    return rounded(_limited(t.add_(m.origin), m.dtype), m.dtype)
 
 
 def _to_the_other_side(
@@ -147,7 +155,7 @@ def _to_the_other_side(
     below = torch.zeros(tiles * size, dtype=torch.bool, device=out.device)
     below[marks.outlier_places] = marks.outliers < 0
     for tile in marks.corrected:
-        bare = _to_values(integers[tile], unit, f.mapping, None)
+        bare = rough_values(integers[tile], unit, f.mapping)
         below_here = below.view(tiles, *shape)[tile]
         sides = torch.where(below_here, _scalar(beside(f, -1.0), out), _scalar(beside(f, 1.0), out))
         hits = bare == _number(f.background, f.mapping.dtype)
