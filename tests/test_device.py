@@ -1,19 +1,25 @@
-"""Files that the processor writes decode to the same bits by the device path."""
+"""By the device path, files of the processor decode to the same bits, and come out the same."""
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from volumes import blobs, random_of
 
 import volcodec
+from volcodec import codec as coding
+from volcodec import device
 from volcodec.container import CODINGS, Reader, TileEntry, pack
 from volcodec.decoder import frame_settings
+from volcodec.tilecoder import TileCoder
 from volcodec.tiledecoder import CLASSICAL, TileDecoder
 
 pytest.importorskip("triton", reason="the device path needs Triton")
@@ -181,11 +187,111 @@ def test_heads_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(i in batch.faults or bool(wrong[i]) for i in range(1, 1 + len(cuts)))
 
 
+# name: volume, options of encode
+FAST: dict[str, tuple[Callable[[], np.ndarray], dict[str, Any]]] = {
+    "bound": (lambda: smooth(3, 5, 6), {"rel_error": 1e-3}),
+    "tiles": (lambda: sparse(6, 15) + sparse(6, 15).round(2),
+              {"rel_error": 1e-2, "tile": 6, "support": "exact"}),
+    "specials": (lambda: unusual()[:, 1:7, 1:7], {"rel_error": 1e-2, "support": "exact"}),
+    "auto": (lambda: sparse(6, 8), {"rel_error": 2e-2}),
+    "lattice": (lambda: steps()[:7, :8], {"rel_error": 2e-2}),
+    "unsigned": (lambda: few(7, 8).astype(np.uint16) * 7000, {"max_error": 100}),
+    "bits": (lambda: smooth(7, 8).astype(np.float16), {"lossless": True}),
+    "narrow": (lambda: zeros_of_both_signs()[:6, :7], {"lossless": True}),
+    "constant": (lambda: np.full((3, 4), 2.5, np.float32), {}),
+    "raw": (lambda: np.exp(20 * smooth(5, 7)), {"rel_error": 1e-9}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every tensor as one on a device."""
+    on_device.host_runs(monkeypatch)
+    if on_device.DEVICE.type == "cpu":
+        monkeypatch.setattr(coding, "_on_device", lambda x: isinstance(x, torch.Tensor))
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.usefixtures("anywhere")
+def test_same_bytes(name: str) -> None:
+    make, options = FAST[name]
+    volume = make()
+    codec = volcodec.Codec("density", threads=1)
+    tensor = torch.from_numpy(volume).to(on_device.DEVICE)
+    assert codec.encode(tensor, fast=True, **options) == codec.encode(volume, fast=True, **options)
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_what_the_device_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary tile is not sent to the host; other targets and efforts are."""
+    codec = volcodec.Codec("density", threads=1)
+    volume = smooth(5, 7)
+    tensor = torch.from_numpy(volume).to(on_device.DEVICE)
+    by_host: list[str] = []
+    encode = TileCoder.encode
+
+    def told(self: TileCoder, *arguments: Any, **options: Any) -> Any:
+        by_host.append("tile")
+        return encode(self, *arguments, **options)
+
+    monkeypatch.setattr(TileCoder, "encode", told)
+    codec.encode(tensor, rel_error=1e-3, fast=True)
+    assert not by_host
+    assert codec.encode(tensor, psnr=40.0, effort=1) == codec.encode(volume, psnr=40.0, effort=1)
+    assert by_host
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_into_a_tensor() -> None:
+    volume = smooth(5, 7)
+    blob = volcodec.encode(volume, rel_error=1e-2, threads=1)
+    whole = torch.zeros((5, 14), dtype=torch.float32, device=on_device.DEVICE)
+    out = whole[:, ::2]  # any strides
+    assert volcodec.decode(blob, out=out) is out
+    same(out.contiguous().cpu().numpy(), volcodec.decode(blob))
+    assert not whole[:, 1::2].any()
+    with pytest.raises(volcodec.InputError, match="out must be"):
+        volcodec.decode(blob, out=whole)
+    with pytest.raises(volcodec.InputError, match="device must be auto or cuda"):
+        volcodec.decode(blob, out=out, device="cpu")
+    with pytest.raises(volcodec.FormatError, match="max_bytes"):
+        volcodec.decode(blob, out=out, max_bytes=10)
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_previews_and_series_into_a_tensor() -> None:
+    frames = [smooth(5, 7) + i for i in range(2)]
+    file = io.BytesIO()
+    volcodec.compress(frames, file, rel_error=1e-2, threads=1)
+    choices: list[dict[str, Any]] = [{"level": 1}, {"frame": 1}, {}]
+    for options in choices:
+        want = volcodec.decode(file.getvalue(), **options)
+        out = torch.zeros(want.shape, dtype=torch.float32, device=on_device.DEVICE)
+        same(volcodec.decode(file.getvalue(), out=out, **options).cpu().numpy(), want)
+
+
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(volcodec.InputError, match=r"volcodec\[cuda\]"):
+        device.require()
+    assert not device.available()
+
+
 def test_out_of_a_tensor() -> None:
-    torch = pytest.importorskip("torch")
     blob = volcodec.encode(smooth(7, 8), rel_error=1e-3, threads=1)
     out = torch.empty((7, 8), dtype=torch.float32)
     assert volcodec.decode(blob, out=out) is out
     same(out.numpy(), volcodec.decode(blob))
     with pytest.raises(volcodec.InputError, match="out must be"):
         volcodec.decode(blob, out=torch.empty((7, 8), dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_benchmark_of_the_device() -> None:
+    """At toy size, on whatever device there is."""
+    from benchmarks.device import measure
+
+    row = measure("toy", smooth(5, 7), on_device.DEVICE, "density", 1)
+    for kind in ("fast", "default"):
+        assert row[f"same_values_{kind}"] and row[f"bound_held_{kind}"]
+    assert row["same_bytes"] and row["encode_fast_gb_s"] > 0

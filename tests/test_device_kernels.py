@@ -82,7 +82,7 @@ def test_runs(bank: str, kind: str) -> None:
     rng = random_of(f"runs {bank} {kind}")
     lanes = [1, 4, 32] if kind == "signed" else [8, 32, 2]
     limited = [kind == "limited"] * 2 + [False]
-    every, tables, keys, rests, downs, ups = [], [], [], [], [], []
+    told_of: list[list[np.ndarray]] = []
     words, states = [], []
     for i, n in enumerate(lanes):
         symbols = _symbols(f"{bank}{kind}{n}")
@@ -108,24 +108,22 @@ def test_runs(bank: str, kind: str) -> None:
         )  # fmt: skip
         words.append(room[first:])
         states.append(state)
-        for to, a in zip(
-            (every, tables, keys, rests, downs, ups),
-            (symbols, table, key, rest, down, up), strict=True,
-        ):  # fmt: skip
-            to.append(a)
+        told_of.append([symbols, table, key, rest, down, up])
+    every, tables, keys, rests, downs, ups = (np.stack(a) for a in zip(*told_of, strict=True))
     tiles = _Tiles(words, states, lanes)
     for begin, end in pairwise(RUNS.tolist()):
         n = end - begin
-        told = _told(*(np.stack(a)[:, begin:end] for a in (tables, keys, rests)), True)
+        here = np.s_[:, begin:end]
+        told = _told(tables[here], keys[here], rests[here], True)
         ends = np.tile(np.arange(1, n + 1, dtype=np.int32), (len(lanes), 1))
-        down, up = (np.stack(a)[:, begin:end].astype(np.int32) for a in (downs, ups))
+        down, up = (a[here].astype(np.int32) for a in (downs, ups))
         out = torch.zeros((len(lanes), n), dtype=torch.int32, device=DEVICE)
         kernels.decode_runs[(len(lanes),)](
             *tiles.place, _on(ends), _on(ends - 1), _on(told), _on(down), _on(up),
             _on(np.array(limited, np.int32)), on.learned.slots, on.learned.pairs, on.signs, out, n,
             len(t), LIMITED=kind == "limited", LANES=rans.MAX_LANES, num_warps=1,
         )  # fmt: skip
-        assert np.array_equal(out.cpu().numpy(), np.stack(every)[:, begin:end])
+        assert np.array_equal(out.cpu().numpy(), every[here])
     tiles.check_end()
 
 

@@ -306,7 +306,9 @@ def _place(name: str, device: Any, out: Any) -> Any:
     import torch
 
     found = out.device if on_device else torch.device(device)
-    return torch.device("cuda", torch.cuda.current_device()) if found.index is None else found
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
 
 
 def _as_array(out: Any) -> Any:

@@ -12,9 +12,11 @@ from ..errors import InputError
 
 def available() -> bool:
     """Whether Triton and torch are there."""
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None and find_spec("triton") is not None
+    try:
+        require()
+    except InputError:
+        return False
+    return True
 
 
 def require() -> None:

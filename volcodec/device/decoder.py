@@ -29,6 +29,7 @@ from ..tiledecoder import (
 )
 from ..tiles import Box, Shape, box_shape, coarse_box, overlap
 from .bank import bank_on
+from .launch import current
 from .parts import HostPart, host_part, tiles_at_once, values_in_parts
 from .scales import BatchDecoder
 from .values import plain
@@ -54,6 +55,13 @@ class DeviceDecoder:
         on_damage: str = "raise", progress: Progress | None = None,
     ) -> list[int]:  # fmt: skip
         """As :meth:`.VolumeDecoder.fill`: ``out`` (frame, z, y, x) is on the device."""
+        with current(self.device):
+            return self._fill(out, frames, region, level, on_damage, progress)
+
+    def _fill(
+        self, out: torch.Tensor, frames: list[int], region: tuple[slice, slice, slice], level: int,
+        on_damage: str, progress: Progress | None,
+    ) -> list[int]:  # fmt: skip
         per_frame = int(np.prod(self.header.grid))
         wanted = [list(self.decoder.tiles_in(region, level)) for _ in frames]
         total, done = sum(map(len, wanted)), 0

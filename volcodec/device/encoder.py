@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from .. import correction, support
+from ..container import Header
 from ..encoder import Progress, VolumeEncoder
 from ..errors import InputError
 from ..models import Model
@@ -28,6 +30,7 @@ from ..tiles import Shape, box_shape
 from . import looks
 from .bank import bank_on
 from .closed import ClosedEncoder
+from .launch import current
 from .parts import at_once, host_part, tiles_at_once, values_in_parts
 from .scales import BatchDecoder
 from .values import plain
@@ -80,6 +83,12 @@ class DeviceEncoder(VolumeEncoder):
         self.source = TensorSource(volume)
         super().__init__([self.source], model, target, options, progress)
         self.device = volume.device
+        self._uniform: dict[int, tuple[Shape, int]] = {}  # tiles of one value, and its bits
+
+    def encode(self) -> tuple[Header, list[Tile]]:
+        """Header and tiles of the volume."""
+        with current(self.device):
+            return super().encode()
 
     # ---------------------------------------------------------------- the look at the volume
 
@@ -137,13 +146,18 @@ class DeviceEncoder(VolumeEncoder):
                 done.update(self._batch(members[first : first + many], shape, s))
                 self._progress(len(done), len(indices), stage)
         others = [i for i in indices if i not in done]
+        # tiles of one value are all coded alike
+        alike: dict[int, Any] = {i: self._uniform.get(i, i) for i in others}
+        one_of = {key: i for i, key in reversed(alike.items())}
 
         def by_host(i: int) -> Tile:
             return self.coder.encode(self._read(i), s)
 
-        for i, tile in zip(others, ordered_map(by_host, others, self.options.threads), strict=True):
-            done[i] = tile
-            self._progress(len(done), len(indices), stage)
+        chosen = list(one_of.values())
+        found = ordered_map(by_host, chosen, self.options.threads)
+        coded = dict(zip(one_of, found, strict=True))
+        done.update((i, coded[key]) for i, key in alike.items())
+        self._progress(len(done), len(indices), stage)
         return done
 
     def _batch(self, indices: list[int], shape: Shape, s: Settings) -> dict[int, Tile]:
@@ -152,6 +166,9 @@ class DeviceEncoder(VolumeEncoder):
         for first in range(0, len(indices), at_once(shape)):
             some = indices[first : first + at_once(shape)]
             seen += looks.see(self._stacked(some), s)
+        for i, found in zip(indices, seen, strict=True):
+            if found.uniform is not None:
+                self._uniform[i] = (shape, found.uniform)
         fit = [i for i, found in enumerate(seen) if found.fits]
         if not fit:
             return {}
@@ -182,7 +199,9 @@ class DeviceEncoder(VolumeEncoder):
         if scales is None:
             return None
         shape = box_shape(self.per_frame[index])
-        specials = support.encode_specials(seen.specials_in(shape)) if seen.special is not None else b""
+        specials = (
+            support.encode_specials(seen.specials_in(shape)) if seen.special is not None else b""
+        )
         mask = support.encode_mask(seen.mask_in(shape)) if seen.masked is not None else b""
         last = correction.encode(fix.dense(shape))
         raw_size = int(np.prod(shape)) * self.dtype.itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ import triton
 
 _ALIGN = 16
 _INTERPRETED = 1 << 14  # positions of a program where it is interpreted: few programs, long vectors
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a device the current one, which kernels are launched on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def blocks(total: int, device: torch.device, size: int = 256) -> tuple[tuple[int], int]:

@@ -98,12 +98,14 @@ class Sparse:
 class Seen:
     """What a tile holds, and whether the device is to code it.
 
-    ``integers`` (int32) are what the bank is given; ``hidden`` (bool) on the device, None where
-    nothing is; ``whole``: not finite, in domain bits. On the host: ``masked`` (packed bits, lowest
-    first), and the classes of ``special`` voxels; None where there are none.
+    ``uniform``: the bits that all voxels have, None where they differ. ``integers`` (int32) are
+    what the bank is given; ``hidden`` (bool) on the device, None where nothing is; ``whole``: not
+    finite, in domain bits. On the host: ``masked`` (packed bits, lowest first), and the classes of
+    ``special`` voxels; None where there are none.
     """
 
     fits: bool
+    uniform: int | None
     integers: torch.Tensor
     hidden: torch.Tensor | None
     whole: bool
@@ -152,10 +154,11 @@ def see(values: torch.Tensor, s: Settings) -> list[Seen]:
     hidden = special | masked
     low = torch.where(hidden, math.inf, v).amin(1)
     high = torch.where(hidden, -math.inf, v).amax(1)
+    own = _bits(_each(values))
+    uniform = (own == own[:, :1]).all(1)
     if bits:
         integers = _ordered(_each(values), dtype)
-        first = _each(values)[:, :1]
-        constant = (_bits(_each(values)) == _bits(first)).all(1)
+        constant = uniform
         largest = torch.zeros_like(low)
     else:
         unit = m.units("predicted")[0]
@@ -170,16 +173,25 @@ def see(values: torch.Tensor, s: Settings) -> list[Seen]:
         if np.isfinite(s.bound) and s.slack > 0:
             constant |= (high - low) / 2 < s.bound
         constant |= largest > most
-    columns = [constant, hidden.sum(1), masked.sum(1), special.sum(1), (~finite).any(1)]
+    columns = [
+        constant,
+        hidden.sum(1),
+        masked.sum(1),
+        special.sum(1),
+        (~finite).any(1),
+        uniform,
+        own[:, 0],
+    ]
     table = torch.stack([c.to(torch.int64) for c in columns], 1).tolist()
     masks = _packed(masked).cpu().numpy() if any(row[2] for row in table) else None
     out = []
-    for i, (same, covered, background, odd, unusual) in enumerate(table):
+    for i, (same, covered, background, odd, unusual, equal, bit) in enumerate(table):
         fits = not same and covered < v.shape[1]
         shape = values.shape[1:]
         out.append(
             Seen(
-                fits, integers[i].view(shape), hidden[i].view(shape) if covered else None,
+                fits, bit if equal else None, integers[i].view(shape),
+                hidden[i].view(shape) if covered else None,
                 bits and bool(unusual), masks[i] if masks is not None and background else None,
                 _specials(v[i]) if odd and fits else None,
             )
