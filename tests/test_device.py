@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from volumes import blobs, random_of
 
 import volcodec
@@ -22,8 +21,10 @@ from volcodec.decoder import frame_settings
 from volcodec.tilecoder import TileCoder
 from volcodec.tiledecoder import CLASSICAL, TileDecoder
 
+pytest.importorskip("torch", reason="the device path needs torch")
 pytest.importorskip("triton", reason="the device path needs Triton")
 import device_cases as on_device
+import torch
 
 on_device.quick_interpreter()
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.vc"))

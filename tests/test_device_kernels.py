@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from volumes import random_of
 
 from volcodec import models
 from volcodec.entropy import rans, trellis
 
+pytest.importorskip("torch", reason="the device path needs torch")
 pytest.importorskip("triton", reason="the device path needs Triton")
 import device_cases as on_device
+import torch
 
 from volcodec.device.bank import bank_on
 from volcodec.device.kernels import contexts

@@ -134,6 +134,9 @@ class Codec:
     ) -> bytes:
         """Compress a volume: numpy array or torch tensor, (Z, Y, X) or (Y, X), any strides.
 
+        A tensor on a CUDA device is coded there at efforts 1 and 2 under a bound or without loss,
+        where Triton is at hand; else it is copied to the host. The bytes are the same.
+
         One target: ``max_error`` (units of the data), ``rel_error`` (share of max - min),
         ``psnr`` (dB), ``ratio`` (raw bytes / file bytes), ``bits`` (per voxel) or ``lossless``;
         by default ``rel_error=1e-3``. The result is decoded and checked before it is returned.
