@@ -11,14 +11,14 @@ from typing import Any
 
 import triton
 
-from volcodec.device.kernels import contexts, rans, transform
+from volcodec.device.kernels import contexts, encoding, rans, transform
 
 POINTERS = {
     "*i8": "",
-    "*u8": "own faces up_own up_faces log x maps coded slots",
+    "*u8": "own faces up_own up_faces log x maps coded slots keys",
     "*i16": "mag up_mag hints words signs",
     "*i32": "q weights expected skips told ends predicted places kept down up symbols backs target "
-    "r low values sizes positions lanes bounded pairs zeros next_turn turns",
+    "r low values sizes positions lanes bounded pairs zeros next_turn turns hist",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",
     "*fp64": "inverse",
@@ -34,7 +34,7 @@ FLAGS = ("PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED", "OFFS
 def kernels() -> list[Any]:
     """The kernels that are launched: those that know how many programs there are."""
     found = []
-    for module in (contexts, rans, transform):
+    for module in (contexts, encoding, rans, transform):
         for name, value in vars(module).items():
             if isinstance(value, triton.JITFunction) and not name.startswith("_"):
                 found.append(value)

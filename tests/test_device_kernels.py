@@ -215,4 +215,4 @@ def test_all_compile(tmp_path: Path) -> None:
     if "no compiler" in done.stdout:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[0]) >= 12
+    assert int(done.stdout.split()[0]) >= 20

@@ -33,7 +33,8 @@ class DeviceTables:
 class DeviceBank:
     """Layers (float32, padded with zeros to powers of two), tables, signs, turns of the trellis.
 
-    ``scales``: what sums are multiplied by. ``choices``: tables of one quantiser.
+    ``scales``: what sums are multiplied by. ``choices``: tables of one quantiser. ``zero``: what
+    networks make of zeros, by network and kind of level.
     """
 
     w1: torch.Tensor
@@ -50,6 +51,7 @@ class DeviceBank:
     next_turn: torch.Tensor
     zeros: torch.Tensor
     choices: int
+    zero: list[list[int]]
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -109,6 +111,7 @@ def _bank_on(bank: Bank, device: torch.device) -> DeviceBank:
     return DeviceBank(
         w1, b1, w2, b2, w3, b3, (s1, s2, s3), tables_on(bank.tables, device),
         _classic_on(device), signs, log, following, zeros, bank.choices,
+        bank.zero.tolist(),
     )  # fmt: skip
 
 

@@ -256,6 +256,7 @@ class Batch:
             bank.b1[net, level_kind(band.level)], bank.w2[net], bank.b2[net], bank.w3[net],
             bank.b3[net : net + 1], *bank.scales, scratch.told, scratch.coded,
             c.total, c.n, FIXED + more, divisor, bank.choices - 1,
+            0 if self.classical else bank.zero[net][level_kind(band.level)],
             LEARNED=not self.classical, EXPECTS=band.expects, H1=h1, H2=h2,
             ROWS=contexts.FEATURE_ROWS, CODED=contexts.CODED, BLOCK=block,
         )  # fmt: skip

@@ -128,10 +128,10 @@ def features(
     tl.store(to + 11 * total, (tl.where(rest < 0, -rest, rest) * 4).to(tl.uint8), mask=valid)
 
 
-@triton.jit(do_not_specialize=["total", "n", "used", "divisor", "top"])
+@triton.jit(do_not_specialize=["b3", "total", "n", "used", "divisor", "top", "usual"])
 def keys(
     x, expected, maps, skips, w1, b1, w2, b2, w3, b3, scale1, scale2, scale3, told, coded,
-    total, n, used, divisor, top,
+    total, n, used, divisor, top, usual,
     LEARNED: tl.constexpr, EXPECTS: tl.constexpr, H1: tl.constexpr, H2: tl.constexpr,
     ROWS: tl.constexpr, CODED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -142,27 +142,29 @@ def keys(
     ``maps`` (uint8, (tiles, 256)) give tables; symbols of those below ``skips`` (int32) are zero.
 
     LEARNED: by a network, float32 holding integers, and scales that are powers of two: every sum
-    stays below 2**24, so that each is exact. Else by the classical rule, a mean whose ``divisor``
-    is four times the features in it.
+    stays below 2**24, so that each is exact; ``usual`` is what it makes of zeros. Else by the
+    classical rule, a mean whose ``divisor`` is four times the features in it.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
     f = tl.arange(0, ROWS)
     inside = (f[:, None] < used) & valid[None, :]
     v = tl.load(x + f[:, None] * total + i[None, :], mask=inside, other=0).to(tl.int32)
+    key = tl.zeros([BLOCK], tl.int32) + usual
     if LEARNED:
-        a = tl.arange(0, H1)
-        b = tl.arange(0, H2)
-        m1 = tl.load(w1 + a[:, None] * ROWS + f[None, :])
-        m2 = tl.load(w2 + b[:, None] * H1 + a[None, :])
-        h1 = tl.dot(m1, v.to(tl.float32), input_precision="ieee") + tl.load(b1 + a)[:, None]
-        h1 = tl.minimum(tl.maximum(tl.floor(h1 * scale1), 0.0), 255.0)
-        h2 = tl.dot(m2, h1, input_precision="ieee") + tl.load(b2 + b)[:, None]
-        h2 = tl.minimum(tl.maximum(tl.floor(h2 * scale2), 0.0), 255.0)
-        h3 = tl.sum(h2 * tl.load(w3 + b)[:, None], axis=0) + tl.load(b3)
-        key = tl.maximum(tl.floor(h3 * scale3), 0.0).to(tl.int32)
-        key = tl.minimum(key, top)
-    else:
+        if tl.max(tl.max(v, axis=0), axis=0) > 0:
+            a = tl.arange(0, H1)
+            b = tl.arange(0, H2)
+            m1 = tl.load(w1 + a[:, None] * ROWS + f[None, :])
+            m2 = tl.load(w2 + b[:, None] * H1 + a[None, :])
+            h1 = tl.dot(m1, v.to(tl.float32), input_precision="ieee") + tl.load(b1 + a)[:, None]
+            h1 = tl.minimum(tl.maximum(tl.floor(h1 * scale1), 0.0), 255.0)
+            h2 = tl.dot(m2, h1, input_precision="ieee") + tl.load(b2 + b)[:, None]
+            h2 = tl.minimum(tl.maximum(tl.floor(h2 * scale2), 0.0), 255.0)
+            h3 = tl.sum(h2 * tl.load(w3 + b)[:, None], axis=0) + tl.load(b3)
+            key = tl.maximum(tl.floor(h3 * scale3), 0.0).to(tl.int32)
+            key = tl.minimum(key, top)
+    if not LEARNED:
         weight = tl.where(f < 5, 2, tl.where((f < 8) | (f >= 12), 1, 0))
         mean = tl.sum(v * weight[:, None], axis=0) // divisor
         key = tl.where(tl.max(v, axis=0) > 0, 1 + tl.minimum(mean, 22), 0)
