@@ -291,9 +291,9 @@ def _onto_device(
     return result, damaged
 
 
-def _on_device(out: Any) -> bool:
-    """Whether what is decoded to is a tensor on a CUDA device."""
-    return bool(getattr(out, "is_cuda", False))
+def _on_device(array: Any) -> bool:
+    """Whether something is a tensor on a CUDA device."""
+    return bool(getattr(array, "is_cuda", False))
 
 
 def _place(name: str, device: Any, out: Any) -> Any:
