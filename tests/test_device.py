@@ -28,6 +28,7 @@ pytest.importorskip("triton", reason="the device path needs Triton")
 import device_cases as on_device
 import torch
 
+from volcodec.device import parts
 from volcodec.device.bank import bank_on
 from volcodec.device.scales import BatchDecoder
 
@@ -336,3 +337,17 @@ def test_benchmark_of_the_device() -> None:
     for kind in ("fast", "default"):
         assert row[f"same_values_{kind}"] and row[f"bound_held_{kind}"]
     assert row["same_bytes"] and row["encode_fast_gb_s"] > 0
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is for one tile at a time."""
+    monkeypatch.setattr(parts, "_MOST", 1)
+    monkeypatch.setattr(parts, "_VOXELS", 1)
+    make, options = FAST["tiles"]
+    volume = make()
+    codec = volcodec.Codec("density", threads=1)
+    tensor = torch.from_numpy(volume).to(on_device.DEVICE)
+    blob = codec.encode(tensor, fast=True, **options)
+    assert blob == codec.encode(volume, fast=True, **options)
+    same(on_device.decode(blob)[0], codec.decode(blob))
