@@ -279,6 +279,8 @@ def test_what_the_device_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TileCoder, "encode", told)
     codec.encode(tensor, rel_error=1e-3, fast=True)
     assert not by_host
+    volume = smooth(5, 7)
+    tensor = torch.from_numpy(volume).to(on_device.DEVICE)
     assert codec.encode(tensor, psnr=40.0, effort=1) == codec.encode(volume, psnr=40.0, effort=1)
     assert by_host
 
