@@ -57,7 +57,7 @@ class Mapping:
             return self.lattice_step / (CLOSED_STEP + 1), CLOSED_STEP
         return 1.0, max(int(self.lattice_step), 1)
 
-    def most(self, unit: float) -> int:
+    def largest(self, unit: float) -> int:
         """The largest integer that a bank may be given in multiples of ``unit``."""
         return LARGEST if unit == self.unit else LARGEST_LATTICE
 
@@ -67,7 +67,7 @@ class Mapping:
         if values.dtype == np.float16:  # numba has none
             values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
-        most = self.most(unit)
+        most = self.largest(unit)
         largest = _to_integers(
             values.reshape(-1), self.origin, pitch, self.snap, unit, float(most), out.reshape(-1)
         )

@@ -167,7 +167,7 @@ def see(values: torch.Tensor, s: Settings) -> list[Seen]:
             y = (y / m.pitch).round_()
         y = (y / unit).round_()
         largest = torch.where(y.isnan(), math.inf, y.abs()).amax(1)
-        most = m.most(unit)
+        most = m.largest(unit)
         integers = y.clamp_(-most, most).nan_to_num_(0.0).to(torch.int32)
         constant = low == high
         if np.isfinite(s.bound) and s.slack > 0:
