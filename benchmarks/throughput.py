@@ -4,7 +4,8 @@ For 1 and 2 threads: encode and decode of 256³ float32 at a relative error of 1
 (10^6 bytes), median of three after a warm-up; start-up is the seconds from `import volcodec` to the
 end of the first encode and decode of a 32³ corner. Each direction runs in a process of its own, so
 that its peak memory is its own. `--stream` also compresses and decompresses a larger HDF5 file
-between paths, which should need memory for tiles and not for the volume.
+between paths, which should need memory for tiles and not for the volume. Volumes that lie on a CUDA
+device: benchmarks.device.
 
     python -m benchmarks.throughput -o benchmarks/results/throughput.json
 """

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Triton's kernels run on the processor where there is no GPU: asked for before Triton is imported
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import browsing
 import numpy as np

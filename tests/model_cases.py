@@ -122,5 +122,5 @@ def on_a_base() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TileCoder, "_ways", only)
-        patch.setattr(TileCoder, "_raw", lambda self, values: bytes(9 * values.nbytes + 99))
+        patch.setattr(TileCoder, "raw", lambda self, values: bytes(9 * values.nbytes + 99))
         yield

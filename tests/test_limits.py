@@ -45,7 +45,7 @@ def test_they_make_sparse_tiles_smaller(monkeypatch: pytest.MonkeyPatch) -> None
     with_limits = CODER.encode(tile, 3, 0.0, 1)
     assert any(s[0] & LIMITED for s in with_limits.streams if s)
     monkeypatch.setattr(streams, "_LIMITS", 1 << 40)  # never worth it
-    monkeypatch.setattr(scales, "_KEPT_FROM", 1 << 40)
+    monkeypatch.setattr(scales, "KEPT_FROM", 1 << 40)
     without = CODER.encode(tile, 3, 0.0, 1)
     assert not any(s[0] & LIMITED for s in without.streams if s)
     sizes = [sum(map(len, made.streams)) for made in (with_limits, without)]

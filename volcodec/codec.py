@@ -15,7 +15,7 @@ from .encoder import VolumeEncoder
 from .errors import FormatError, InputError
 from .inspection import open_reader
 from .request import Options
-from .targets import target
+from .targets import Target, target
 from .tiles import ArraySource, whole_number
 
 DEFAULT_MODEL = "density"
@@ -33,7 +33,7 @@ def host(volume: Any) -> tuple[np.ndarray, Any]:
     return np.asarray(volume), None
 
 
-def check_device(device: str) -> str:
+def check_device(device: Any) -> str:
     """``auto``, ``cpu`` or ``cuda``; InputError where there is no CUDA device."""
     name = str(device).split(":")[0]
     if name not in ("auto", "cpu", "cuda"):
@@ -96,7 +96,8 @@ class Codec:
 
     Args:
         model: a shipped model's name, a path, or a loaded model.
-        device: "auto", "cpu" or "cuda". Tiles are coded on the CPU; tensors are copied.
+        device: "auto", "cpu" or "cuda": where ``decode`` works and leaves its result. "auto" is the
+            processor, unless ``out`` is a CUDA tensor.
         threads: how many threads code tiles (default: all cores).
 
     A codec holds no state that encoding changes: it may be used from several threads and after
@@ -133,6 +134,9 @@ class Codec:
     ) -> bytes:
         """Compress a volume: numpy array or torch tensor, (Z, Y, X) or (Y, X), any strides.
 
+        A tensor on a CUDA device is coded there at efforts 1 and 2 under a bound or without loss,
+        where Triton is at hand; else it is copied to the host. The bytes are the same.
+
         One target: ``max_error`` (units of the data), ``rel_error`` (share of max - min),
         ``psnr`` (dB), ``ratio`` (raw bytes / file bytes), ``bits`` (per voxel) or ``lossless``;
         by default ``rel_error=1e-3``. The result is decoded and checked before it is returned.
@@ -152,7 +156,6 @@ class Codec:
             embed_model: store the model in the file, so that it needs no other to be read.
             progress: called with (tiles done, of how many, stage).
         """
-        array, _ = host(volume)
         asked = target(
             max_error=max_error, rel_error=rel_error, psnr=psnr, ratio=ratio, bits=bits,
             lossless=lossless,
@@ -162,9 +165,25 @@ class Codec:
             threads=threads if threads is not None else self.threads, attrs=attrs,
             dataset=dataset, embed_model=embed_model,
         )  # fmt: skip
-        encoder = VolumeEncoder([ArraySource(array)], self.model, asked, chosen, progress)
+        encoder = self._encoder(volume, asked, chosen, progress)
         header, tiles = encoder.encode()
         return to_bytes(header, tiles, self.model)
+
+    def _encoder(
+        self, volume: Any, asked: Target, chosen: Options, progress: Progress | None
+    ) -> VolumeEncoder:
+        """Where the volume lies on a CUDA device and is asked for in a way it can be coded there,
+        there; else on the processor."""
+        if _on_device(volume) and self.device != "cpu":
+            from .device import available
+
+            if available():
+                from .device.encoder import DeviceEncoder, suits
+
+                if suits(asked, chosen):
+                    return DeviceEncoder(volume, self.model, asked, chosen, progress)
+        array, _ = host(volume)
+        return VolumeEncoder([ArraySource(array)], self.model, asked, chosen, progress)
 
     def decode(self, blob: Any, **options: Any) -> Any:
         """Decompress; see ``volcodec.decode``. This codec's model is tried first."""
@@ -188,7 +207,7 @@ def decode(
     model: Any = None,
     device: str = "auto",
     threads: int | None = None,
-    out: np.ndarray | None = None,
+    out: Any = None,
     on_damage: str = "raise",
     max_bytes: int | None = None,
     progress: Progress | None = None,
@@ -200,16 +219,19 @@ def decode(
         level: 0 for the volume, K for a preview of shape ceil(n / 2**K).
         frame: one frame of a series; by default all, along a first axis where there are several.
         model: where to look for the model first (name or path); it is found from the file.
-        out: an array of the result's shape and dtype to write to.
+        device: "cuda" decodes on that device, to the same values; see docs/performance.md for what
+            is left to the processor. InputError where there is no CUDA device, or no Triton.
+        out: an array of the result's shape and dtype to write to, or a tensor, on the CUDA device
+            too.
         on_damage: "raise" FormatError at the first damaged tile, or "fill" it with NaN (integers:
             the background); the damaged tiles are then warned of by number.
         max_bytes: refuse to make an array larger than this.
 
     Returns an array of the dtype (byte order too) and shape that was encoded; with
-    device="cuda" a tensor on that device. FormatError where the bytes are not valid, ModelError
-    where the model is not at hand, InputError for impossible options.
+    device="cuda" a tensor on that device; with ``out``, that. FormatError where the bytes are not
+    valid, ModelError where the model is not at hand, InputError for impossible options.
     """
-    name = check_device(device)
+    place = _place(check_device(device), device, out)
     if on_damage not in ("raise", "fill"):
         raise InputError(f"on_damage is raise or fill, not {on_damage!r}")
     with open_reader(blob) as reader:
@@ -220,20 +242,85 @@ def decode(
         shape = decoder.user_shape(tuple(s.stop - s.start for s in where))
         if frame is None and len(frames) > 1:
             shape = (len(frames), *shape)
-        result = _room(shape, decoder.dtype, out, max_bytes)
-        by_frame = result.reshape((len(frames), *(s.stop - s.start for s in where)))
-        damaged = decoder.fill(by_frame, frames, where, level, on_damage, progress)
+        by_frame = (len(frames), *(s.stop - s.start for s in where))
+        how = (decoder, frames, where, level, on_damage, progress)
+        if place is None:
+            result, damaged = _onto_host(*how, shape, by_frame, out, max_bytes)
+        else:
+            result, damaged = _onto_device(*how, shape, by_frame, out, max_bytes, place)
     if damaged:
         import warnings
 
         warnings.warn(f"damaged tiles were filled: {damaged}", stacklevel=2)
-    if result.size and not np.may_share_memory(by_frame, result):
-        result[...] = by_frame.reshape(result.shape)
-    if name == "cuda":
-        import torch
+    return result if out is None else out
 
-        return torch.from_numpy(result.astype(decoder.settings.mapping.dtype)).to("cuda")
-    return result
+
+def _onto_host(
+    decoder: VolumeDecoder, frames: list[int], where: Any, level: int, on_damage: str,
+    progress: Progress | None, shape: tuple[int, ...], by_frame: tuple[int, ...], out: Any,
+    max_bytes: int | None,
+) -> tuple[np.ndarray, list[int]]:  # fmt: skip
+    """The array and the damaged tiles."""
+    result = _room(shape, decoder.dtype, _as_array(out), max_bytes)
+    parts = result.reshape(by_frame)
+    damaged = decoder.fill(parts, frames, where, level, on_damage, progress)
+    if result.size and not np.may_share_memory(parts, result):
+        result[...] = parts.reshape(result.shape)
+    return result, damaged
+
+
+def _onto_device(
+    decoder: VolumeDecoder, frames: list[int], where: Any, level: int, on_damage: str,
+    progress: Progress | None, shape: tuple[int, ...], by_frame: tuple[int, ...], out: Any,
+    max_bytes: int | None, place: Any,
+) -> tuple[Any, list[int]]:  # fmt: skip
+    """The tensor and the damaged tiles; an ``out`` on the host becomes a copy of the tensor."""
+    from .device.decoder import DeviceDecoder
+    from .device.values import room
+
+    on_host = out is not None and not _on_device(out)
+    copy = _room(shape, decoder.dtype, _as_array(out), max_bytes) if on_host else None
+    native = decoder.settings.mapping.dtype
+    result = room(shape, native, None if on_host else out, max_bytes, place)
+    parts = result.reshape(by_frame)
+    damaged = DeviceDecoder(decoder, place).fill(parts, frames, where, level, on_damage, progress)
+    if parts.data_ptr() != result.data_ptr():
+        result.copy_(parts.view(shape))
+    if copy is not None:
+        copy[...] = result.cpu().numpy()
+    return result, damaged
+
+
+def _on_device(array: Any) -> bool:
+    """Whether something is a tensor on a CUDA device."""
+    return bool(getattr(array, "is_cuda", False))
+
+
+def _place(name: str, device: Any, out: Any) -> Any:
+    """The torch device to decode on, None for the processor."""
+    on_device = _on_device(out)
+    if name == "cpu" or (name == "auto" and not on_device):
+        if on_device:
+            raise InputError("out is a CUDA tensor: the device must be auto or cuda")
+        return None
+    from .device import require
+
+    require()
+    import torch
+
+    found = out.device if on_device else torch.device(device)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
+
+
+def _as_array(out: Any) -> Any:
+    """The numpy array that shares the memory of a tensor; anything else as it is."""
+    if out is None or type(out).__module__.split(".")[0] != "torch":
+        return out
+    if out.requires_grad:
+        raise InputError("out must be a tensor without gradient")
+    return out.numpy()
 
 
 def _room(

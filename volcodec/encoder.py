@@ -23,7 +23,8 @@ from .quantiser import expected_square
 from .request import Options, check_dtype, check_shape
 from .scales import scale_count
 from .search import Outcome
-from .survey import Survey, survey
+from .survey import Part, Survey, distance, survey
+from .survey import look as look_at
 from .targets import Target
 from .tilecoder import Settings, Tile, TileCoder
 from .tiledecoder import GROUP
@@ -154,14 +155,21 @@ class VolumeEncoder:
     def look(self) -> Survey:
         """The survey of all frames (made once)."""
         if self._look is None:
-
-            def run(work: Callable[[np.ndarray], Any]) -> Iterable[Any]:
-                return self._each(partial(_without_coder, work), range(self.count), "survey")
-
             # an autoencoder was trained on values about the middle
             centred = self.model is not None and self.model.unet is not None
-            self._look = survey(self.background, self.dtype, run, centred)
+            parts = self._parts()
+            self._look = survey(self.background, self.dtype, parts, self._distances, centred)
         return self._look
+
+    def _parts(self) -> list[Part]:
+        """What each tile is like."""
+        work = partial(_without_coder, partial(look_at, background=self.background))
+        return list(self._each(work, range(self.count), "survey"))
+
+    def _distances(self, origin: float, pitch: float) -> Iterable[float]:
+        """Of each tile's values from a lattice."""
+        work = partial(_without_coder, partial(distance, origin=origin, pitch=pitch))
+        return self._each(work, range(self.count), "survey")
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
         """All tiles in the order of the file, coded in parallel."""

@@ -28,7 +28,7 @@ from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
 
 MAX_SCALES = 4
-_KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
+KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 _NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
@@ -114,7 +114,8 @@ class ScaleCoder:
         self.predicted = predicted
         self.halved = bank.quantisers - 1
 
-    def _step(self, shape: Shape, level: int, band: int, step: int) -> int:
+    def step_of(self, shape: Shape, level: int, band: int, step: int) -> int:
+        """The step of a band of a tile of ``shape``, ``step`` being that of the closed loop."""
         if self.lossless:
             return 1
         return step if self.predicted else band_step(self.gains, shape, level, band)
@@ -135,7 +136,8 @@ class ScaleCoder:
         return self.bank.codebook.shape[1] > 0
 
     @property
-    def _has_offsets(self) -> bool:
+    def has_offsets(self) -> bool:
+        """Whether magnitudes may decode to less than their multiples of the step."""
         return not (self.lossless or self.predicted)
 
     def encode(
@@ -161,7 +163,7 @@ class ScaleCoder:
         found: dict[int, LevelRuns] = {}
         limits = self._limits(tile, hidden) if self.predicted else None
         if limits is not None and limits[0] < limits[1]:
-            if np.count_nonzero((tile == limits[0]) | (tile == limits[1])) >= _KEPT_FROM:
+            if np.count_nonzero((tile == limits[0]) | (tile == limits[1])) >= KEPT_FROM:
                 layers.kept = limits
         if classical:
             limits = None
@@ -174,7 +176,7 @@ class ScaleCoder:
                 size = _shape_of(shapes, level, levels, band)
                 if 0 in size:
                     continue
-                s = self._step(shape, level, band, step)
+                s = self.step_of(shape, level, band, step)
                 hints = layers.hints(band, s)
                 coefs = layers.coefs(band)
                 q = np.zeros(size, np.int32)
@@ -190,7 +192,7 @@ class ScaleCoder:
                     if code != NONE:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
-                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
+                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
                 predicted = layers.predicted if limits is not None else _EMPTY
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
@@ -204,13 +206,13 @@ class ScaleCoder:
                 )  # fmt: skip
                 if predicted.size and not possible:
                     limits = None
-                if self._has_offsets and band:
+                if self.has_offsets and band:
                     centroids(coefs, q, expected, self.halved, s, sums)
                 state.close_band(band, size)
                 layers.put(band, q, expected, s)
                 ends = bands.class_ends(size, CLASSES)
                 out.add(symbols, rests, learned, classic, ends, turns, known)
-            if self._has_offsets:
+            if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
             layers.close(_signed(out.back), out.share)
@@ -233,7 +235,7 @@ class ScaleCoder:
         shape: Shape = tile.shape  # type: ignore[assignment]
         arrays = self.bank.pyramid.analysis(tile, min(levels, 2))
         return sum(
-            activity(band_view(arrays[level - 1], band), self._step(shape, level, band, 1))
+            activity(band_view(arrays[level - 1], band), self.step_of(shape, level, band, 1))
             for level in range(1, min(levels, 2) + 1)
             for band in BAND_ORDER
         )
@@ -246,7 +248,7 @@ class ScaleCoder:
         for level in range(1, levels + 1):
             for band in BAND_ORDER:
                 coefs = band_view(arrays[level - 1], band)
-                add_spectrum(coefs, self._step(shape, level, band, 1), out)
+                add_spectrum(coefs, self.step_of(shape, level, band, 1), out)
         return out
 
     def _plan(
@@ -259,7 +261,7 @@ class ScaleCoder:
         for classical in paths:
             tables = classic_tables() if classical else self.bank.tables
             given = None if classical else limits
-            signs, lossy = self.bank.signs, self._has_offsets
+            signs, lossy = self.bank.signs, self.has_offsets
             made.append(
                 [
                     Plan(m, tables, signs, classical, lossy, given, kept, i == 0)
@@ -293,7 +295,7 @@ class ScaleCoder:
                 break
             reader = StreamReader(
                 streams[scale], len(wanted), len(tables) if classical else self.bank.choices,
-                self.bank.codebook, classical, self._has_offsets, self.predicted, layers.kept,
+                self.bank.codebook, classical, self.has_offsets, self.predicted, layers.kept,
                 scale == 0,
             )  # fmt: skip
             layers.kept = reader.kept
@@ -304,13 +306,13 @@ class ScaleCoder:
                     size = _shape_of(shapes, level, levels, band)
                     if 0 in size:
                         continue
-                    s = self._step(shape, level, band, step)
+                    s = self.step_of(shape, level, band, step)
                     hints = layers.hints(band, s)
                     q = np.zeros(size, np.int32)
                     weights, expected = _NOTHING, _EMPTY
                     if band in reader.weights[i]:
                         weights = unpack(reader.weights[i][band])
-                        expected = np.empty(size if self._has_offsets else (0, 0, 0), np.int32)
+                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
                     predicted = layers.predicted if reader.limits is not None else _EMPTY
                     if reader.words is not None:
                         reader.position = bands.decode_band(

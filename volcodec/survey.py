@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,9 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """What one tile is like; ``sample``: some of its finite values, for the search of a lattice."""
+
     low: float
     high: float
     voxels: int
@@ -59,7 +60,8 @@ class _Part:
     sample: np.ndarray
 
 
-def _look(values: np.ndarray, background: float) -> _Part:
+def look(values: np.ndarray, background: float) -> Part:
+    """Look at one tile (native dtype)."""
     is_float = values.dtype.kind == "f"
     same = int(np.count_nonzero(values == values.dtype.type(background)))
     finite_values = values
@@ -76,12 +78,17 @@ def _look(values: np.ndarray, background: float) -> _Part:
         with np.errstate(over="ignore", invalid="ignore"):
             back = values.astype(np.float32).astype(np.float64)
         narrow = back.tobytes() == values.tobytes()
-    stride = max(1, n // _SAMPLE)
+    stride = sample_stride(n)
     sample = finite_values.reshape(-1)[::stride].astype(np.float64) if is_float else np.zeros(0)
-    return _Part(low, high, values.size, n, same, minus, narrow, sample)
+    return Part(low, high, values.size, n, same, minus, narrow, sample)
 
 
-def _distance(values: np.ndarray, origin: float, pitch: float) -> float:
+def sample_stride(finite: int) -> int:
+    """Every so many of a tile's finite values are looked at in the search for a lattice."""
+    return max(1, finite // _SAMPLE)
+
+
+def distance(values: np.ndarray, origin: float, pitch: float) -> float:
     """Largest distance of the finite ``values`` from the lattice, after rounding to the dtype."""
     v = values[np.isfinite(values)]
     k = np.rint((v.astype(np.float64) - origin) / pitch)
@@ -92,14 +99,16 @@ def _distance(values: np.ndarray, origin: float, pitch: float) -> float:
 def survey(
     background: float,
     dtype: np.dtype[Any],
-    run: Callable[[Callable[[np.ndarray], Any]], Iterable[Any]],
+    parts: list[Part],
+    distances: Callable[[float, float], Iterable[float]],
     centred: bool = False,
 ) -> Survey:
-    """Look at a volume: ``run`` maps a function over its tiles (native dtype), in order.
+    """What the tiles' ``parts`` tell of a volume, in the order of the file.
 
-    If ``centred``, integers count from near the middle of the range, whatever is common.
+    ``distances`` of each tile's values from the lattice of an origin and a pitch, as
+    :func:`distance` has them. If ``centred``, integers count from near the middle of the range,
+    whatever is common.
     """
-    parts: list[_Part] = list(run(partial(_look, background=background)))
     same, voxels = sum(p.background for p in parts), sum(p.voxels for p in parts)
     ground = background if same > _COMMON * voxels and not centred else None
     with np.errstate(invalid="ignore"):
@@ -114,8 +123,8 @@ def survey(
         if found is not None:
             origin, pitch = found
             worst = 0.0
-            for distance in run(partial(_distance, origin=origin, pitch=pitch)):
-                worst = max(worst, distance)
+            for far in distances(origin, pitch):
+                worst = max(worst, far)
             if worst <= 0.05 * pitch:
                 lattice = (origin, pitch, worst)
     if lattice is not None and ground is not None and (high - low) / lattice[1] < _COUNTED:

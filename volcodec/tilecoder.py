@@ -52,7 +52,7 @@ _CODINGS = {
     "unet": (UNET_LEARNED, UNET_CLASSIC),
     "adaptive": (ADAPTIVE, ADAPTIVE),
 }
-_QUICKEST = 2  # effort up to which nothing is tried twice
+QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 _ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tried
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
@@ -149,7 +149,7 @@ class TileCoder:
 
     def __init__(self, model: Model | None, effort: int = 9) -> None:
         self.effort = effort
-        self.quick = effort <= _QUICKEST
+        self.quick = effort <= QUICKEST
         self.thorough = effort >= _THOROUGH
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
@@ -259,7 +259,7 @@ class TileCoder:
             return
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
-        raw = self._raw(shown)
+        raw = self.raw(shown)
         yield len(raw), RAW, 0, (raw, *nothing[1:])
 
     def _best(
@@ -404,7 +404,8 @@ class TileCoder:
                 costs[i] += self.coders[bank].activity(integers, s.levels)
         return costs[0] < costs[1]
 
-    def _raw(self, values: np.ndarray) -> bytes:
+    def raw(self, values: np.ndarray) -> bytes:
+        """The stream of a raw tile."""
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         planes = little.view(np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)

@@ -108,7 +108,6 @@ class TileDecoder:
         ``hidden``: voxels that an adaptive tile does not code.
         """
         m = f.mapping
-        name = bank_of(coding)
         base: np.ndarray | None = None
         if coding in (UNET_LEARNED, UNET_CLASSIC):
             if stop:
@@ -117,7 +116,22 @@ class TileDecoder:
         if before is not None:
             if stop or base is not None:
                 raise FormatError("a tile that follows another has no base or preview of its own")
-            base, scales = _following(scales, before, m, m.units(name)[0])
+            base, scales = _following(scales, before, m, m.units(bank_of(coding))[0])
+        name, unit, step = self.bank(coding, m)
+        if coding == ADAPTIVE:
+            found = self.adaptive.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
+        else:
+            found = self.coders[name].decode(
+                scales[: f.scales], shape, f.levels, stop, coding in CLASSICAL, step
+            )
+        return found if base is None else found + base, unit
+
+    def bank(self, coding: int, m: Mapping) -> tuple[str, float, int]:
+        """The bank of a coding, the unit of its integers and the step of its closed loop.
+
+        FormatError where the file can't have tiles of this coding.
+        """
+        name = bank_of(coding)
         if coding != ADAPTIVE and name not in self.coders:
             raise FormatError("a tile is coded with a model, but the file names none")
         unit, step = m.units(name)
@@ -125,12 +139,7 @@ class TileDecoder:
             raise FormatError("a tile of integers claims the bits of floats")
         if unit <= 0 and m.domain != "bits":
             raise FormatError("a tile is coded in a way for which the header gives no step")
-        if coding == ADAPTIVE:
-            found = self.adaptive.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
-            return found if base is None else found + base, unit
-        classical = coding in CLASSICAL
-        found = self.coders[name].decode(scales[: f.scales], shape, f.levels, stop, classical, step)
-        return found if base is None else found + base, unit
+        return name, unit, step
 
     def _base(self, scales: list[bytes], shape: Shape, f: Frame) -> tuple[np.ndarray, list[bytes]]:
         """The autoencoder's base of a tile, and the streams without the latents."""

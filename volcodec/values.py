@@ -67,13 +67,17 @@ class Mapping:
             return self.lattice_step / (CLOSED_STEP + 1), CLOSED_STEP
         return 1.0, max(int(self.lattice_step), 1)
 
+    def largest(self, unit: float) -> int:
+        """The largest integer that a bank may be given in multiples of ``unit``."""
+        return LARGEST if unit == self.unit else LARGEST_LATTICE
+
     def to_integers(self, values: np.ndarray, unit: float) -> np.ndarray | None:
         """``values`` (native dtype, finite) in multiples of ``unit`` as int32; None on overflow."""
         pitch = self.pitch if self.on_lattice else 1.0
         if values.dtype == np.float16:  # numba has none
             values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
-        most = LARGEST if unit == self.unit else LARGEST_LATTICE
+        most = self.largest(unit)
         largest = _to_integers(
             values.reshape(-1), self.origin, pitch, self.on_lattice, unit, float(most), out.reshape(-1)
         )

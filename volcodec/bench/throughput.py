@@ -90,7 +90,9 @@ def _calls(
     )
 
 
-def _device_resident(volume: Any, model: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+def _device_resident(
+    volume: Any, model: str, fast: bool
+) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """The same from and into a tensor on the CUDA device, warmed up."""
     import torch
 
@@ -99,9 +101,9 @@ def _device_resident(volume: Any, model: str) -> tuple[Callable[[], Any], Callab
     own = volcodec.Codec(model, device="cuda")
     bound = RELATIVE_ERROR * quality.value_range(volume)
     tensor = torch.from_numpy(volume).cuda()
-    own.decode(own.encode(tensor, max_error=bound), device="cuda")
+    own.decode(own.encode(tensor, max_error=bound, fast=fast), device="cuda")
     return (
-        lambda: own.encode(tensor, max_error=bound),
+        lambda: own.encode(tensor, max_error=bound, fast=fast),
         lambda blob: own.decode(blob, device="cuda"),
     )
 
@@ -134,7 +136,7 @@ def _serve(
         loaded = time.perf_counter()
         target, encode, decode = _calls(values, codec, model, device, threads)
         if resident:
-            encode, decode = _device_resident(values, model)
+            encode, decode = _device_resident(values, model, codec == FAST)
         startup = time.perf_counter() - loaded
         pipe.send({"target": target, "startup_s": startup, "load_s": loaded - began})
         while pipe.recv() == "measure":

@@ -22,7 +22,7 @@ _MAPPED = 0x08
 _OFFSETS = 0x10
 _EXPECTS = 0x20
 _LIMITED = 0x40
-_KEPT = 0x80
+KEPT = 0x80
 _LIMITS = 8  # bytes of the least and the largest value
 NO_OFFSET = 128
 BANDS = 7  # that may have weights: all but the low band
@@ -128,6 +128,36 @@ def _compact(
     return n
 
 
+def choose_tables(
+    hist: np.ndarray, tables: Tables, count: int, classical: bool
+) -> tuple[np.ndarray, int, int]:
+    """The tables of a level's contexts or, of a network, of its indices (uint8).
+
+    ``hist`` (int64, (2, contexts, TOKENS)): tokens, of both quantisers where there are two, whose
+    ``count`` tables each follow one another. Also what the tokens cost, and the least table that
+    any but zeros have (``count`` where all are zero).
+    """
+    by_table = np.zeros((hist.shape[1], count), np.int64)
+    _add_costs(hist[0], tables.cost[:count], by_table)
+    if len(tables) > count:
+        _add_costs(hist[1], tables.cost[count:], by_table)
+    mapping = np.argmin(by_table, axis=1)
+    rows = np.arange(mapping.size)
+    if not classical:
+        gain = by_table[rows, rows] - by_table[rows, mapping]
+        mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, mapping, rows)
+    used = hist[:, :, 1:].any(axis=(0, 2))
+    least = int(mapping[used].min(initial=count))
+    return mapping.astype(np.uint8), int(by_table[rows, mapping].sum()), least
+
+
+def lanes_log2(payload: int) -> int:
+    """Lanes, as a power of two, for so many bytes of words."""
+    if payload >= 1 << 16:
+        return 5
+    return 0 if payload < 1024 else 2 if payload < 8192 else 3
+
+
 class Plan:
     """How a scale would be written by one path, and how many bytes that would take."""
 
@@ -163,7 +193,6 @@ class Plan:
         units = -(told << COST_BITS) if self.limited else 0
         skip = count = self.second or len(tables)
         contexts = CONTEXTS if classical else count
-        any_exception = False
         for m in levels:
             keys = m.classic if classical else m.learned
             hist = np.zeros((2, contexts, TOKENS), np.int64)
@@ -172,35 +201,22 @@ class Plan:
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
                     units += _sign_units(s, own, r, signs.cost)
-            by_table = np.zeros((contexts, count), np.int64)
-            _add_costs(hist[0], tables.cost[:count], by_table)
-            if self.second:
-                _add_costs(hist[1], tables.cost[count:], by_table)
-            best = np.argmin(by_table, axis=1)
+            mapping, more, least = choose_tables(hist, tables, count, classical)
             if classical:
-                mapping = best
-                self.head += bytes(best.astype(np.uint8))
-            else:
-                same = np.arange(count)
-                gain = by_table[same, same] - by_table[same, best]
-                mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, best, same)
-                any_exception = any_exception or bool((mapping != same).any())
-            rows = np.arange(mapping.size)
-            units += int(by_table[rows, mapping].sum())
-            used = hist[:, :, 1:].any(axis=(0, 2))
-            skip = min(skip, int(mapping[used].min(initial=skip)))
-            self.maps.append(mapping.astype(np.uint8))
+                self.head += mapping.tobytes()
+            units += more
+            skip = min(skip, least)
+            self.maps.append(mapping)
         self.skip = skip
-        self.exceptions = any_exception
-        if any_exception:
+        names = np.arange(contexts)
+        self.exceptions = not classical and any((m != names).any() for m in self.maps)
+        if self.exceptions:
             for mapping in self.maps:
-                changed = np.flatnonzero(mapping != np.arange(mapping.size))
+                changed = np.flatnonzero(mapping != names)
                 pairs = np.stack([changed, mapping[changed]], axis=1).astype(np.uint8)
                 self.head += bytes([changed.size]) + pairs.tobytes()
         payload = units // (8 << COST_BITS)
-        self.lanes_log2 = 0 if payload < 1024 else 2 if payload < 8192 else 3
-        if payload >= 1 << 16:
-            self.lanes_log2 = 5
+        self.lanes_log2 = lanes_log2(payload)
         self.bytes = 2 + len(self.head) + (4 << self.lanes_log2) + payload
 
     def write(self) -> bytes:
@@ -212,7 +228,7 @@ class Plan:
         words = self._dependent(lanes, states) if self.dependent else self._plain(lanes, states)
         flags = self.lanes_log2 | (_MAPPED if self.exceptions else 0)
         flags |= (_OFFSETS if self.offsets else 0) | (_EXPECTS if self.expects else 0)
-        flags |= (_LIMITED if self.limited else 0) | (_KEPT if self.kept else 0)
+        flags |= (_LIMITED if self.limited else 0) | (KEPT if self.kept else 0)
         head = bytes([flags, self.skip]) + self.head
         return head + states[:lanes].astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
@@ -325,20 +341,20 @@ class StreamReader:
             at = 2
             allowed = _LANES_LOG2 | (0 if classical else _MAPPED) | (_OFFSETS if lossy else 0)
             allowed |= _EXPECTS | (_LIMITED if predicted and not classical else 0)
-            allowed |= _KEPT if predicted and first else 0
+            allowed |= KEPT if predicted and first else 0
             if flags & ~allowed or flags & _LANES_LOG2 > 5:
                 raise FormatError("a scale begins with flags that are not defined")
             if flags & _OFFSETS:
                 self.back = [(data[at + 2 * i], data[at + 2 * i + 1]) for i in range(levels)]
                 at += 2 * levels
-            if flags & (_LIMITED | _KEPT):
+            if flags & (_LIMITED | KEPT):
                 limits = kept
                 if limits is None:
                     limits = np.frombuffer(data, "<i4", 2, at).astype(np.int64)
                     at += _LIMITS
                 self.limits = limits if flags & _LIMITED else None
-                self.kept = limits if flags & _KEPT else kept
-                if flags & _KEPT and limits[0] > limits[1]:
+                self.kept = limits if flags & KEPT else kept
+                if flags & KEPT and limits[0] > limits[1]:
                     raise FormatError("limits are the wrong way round")
             if flags & _EXPECTS:
                 for i in range(levels):

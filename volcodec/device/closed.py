@@ -1,0 +1,249 @@
+"""Tiles of integers to streams by the closed loop, in the classical contexts: what ``--fast`` does.
+
+Nothing is expected of symbols, so a band is quantised at once; its classes are gone through for
+their contexts. Tables are chosen on the host from histograms, then runs are encoded backwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..entropy.classic import CONTEXTS, classic_tables
+from ..entropy.rans import LOW, MAX_LANES
+from ..entropy.streams import KEPT, choose_tables, lanes_log2
+from ..entropy.tables import COST_BITS, TOKENS
+from ..scales import KEPT_FROM, ScaleCoder, levels_of
+from .bank import DeviceBank
+from .batch import Band, Batch, Class, Scratch
+from .kernels import contexts, encoding
+from .launch import Upload, blocks
+
+_NEVER = 1 << 20
+_SLACK = 256  # words beyond what costs tell that a stream may need
+
+
+@dataclass
+class _Run:
+    """A class of a band: its symbols (int32) and contexts (uint8) in coding order."""
+
+    c: Class
+    symbols: torch.Tensor
+    keys: torch.Tensor
+
+
+class _Plan:
+    """How one scale of one tile is written; ``hists`` int64 (contexts, tokens), of its levels.
+
+    ``kept``: the limits of predictions, where it states any.
+    """
+
+    def __init__(self, hists: list[np.ndarray], kept: bytes) -> None:
+        tables = classic_tables()
+        self.kept = kept
+        self.empty = not kept and not any(h[:, 1:].any() for h in hists)
+        self.skip, self.lanes_log2, self.bytes, self.room = _NEVER, 0, 0, 0
+        self.maps: list[np.ndarray] = []
+        if self.empty:
+            return
+        units, self.skip = 0, len(tables)
+        for hist in hists:
+            both = np.stack([hist, np.zeros_like(hist)])
+            mapping, more, least = choose_tables(both, tables, len(tables), True)
+            units, self.skip = units + more, min(self.skip, least)
+            self.maps.append(mapping)
+        payload = units // (8 << COST_BITS)
+        self.lanes_log2 = lanes_log2(payload)
+        self.bytes = 2 + len(kept) + CONTEXTS * len(hists) + (4 << self.lanes_log2) + payload
+        self.room = payload // 2 + payload // 16 + _SLACK
+
+    def written(self, states: np.ndarray, words: np.ndarray) -> bytes:
+        """The stream."""
+        if self.empty:
+            return b""
+        flags = self.lanes_log2 | (KEPT if self.kept else 0)
+        head = bytes([flags, self.skip]) + self.kept + b"".join(m.tobytes() for m in self.maps)
+        first = states[: 1 << self.lanes_log2].astype("<u4").tobytes()
+        return head + first + words.view(np.uint16).astype("<u2").tobytes()
+
+
+class ClosedEncoder(Batch):
+    """Encodes ``tiles`` (int32, (tiles, z, y, x)) with the bank ``predicted``.
+
+    ``hidden`` (bool, the same shape, or None): voxels that may decode to anything. Afterwards
+    ``low`` is what the tiles decode to, ``sizes`` are the bytes that the streams take, nearly.
+    """
+
+    def __init__(
+        self, coder: ScaleCoder, bank: DeviceBank, tiles: torch.Tensor,
+        hidden: torch.Tensor | None, levels: int, scales: int, step: int,
+    ) -> None:  # fmt: skip
+        count, *shape = tiles.shape
+        z, y, x = shape
+        super().__init__(coder, bank, count, (z, y, x), levels, True, step, tiles.device)
+        self.tiles, self.hidden = tiles, hidden
+        self.scales = scales
+        self._blank = self._zeros(torch.uint8, 256), self._zeros(torch.int32)
+        self._no_weights = self._zeros(torch.int32)
+        self._runs: dict[int, list[_Run]] = {}
+        self.sizes: list[int] = []
+        self._limits = self._limited()
+
+    def _limited(self) -> list[bytes]:
+        """As a stream states them, the limits that each tile's predictions are kept within."""
+        tiles, reach = self.tiles.flatten(1), torch.iinfo(torch.int32)
+        lows = highs = tiles
+        if self.hidden is not None:
+            hidden = self.hidden.flatten(1)
+            lows = tiles.masked_fill(hidden, reach.max)
+            highs = tiles.masked_fill(hidden, reach.min)
+        low, high = lows.amin(1, keepdim=True), highs.amax(1, keepdim=True)
+        there = ((tiles == low) | (tiles == high)).sum(1, keepdim=True)
+        kept = (low < high) & (there >= KEPT_FROM)
+        if not kept.any():
+            return [b""] * self.count
+        limits = torch.cat(
+            [torch.where(kept, low, reach.min), torch.where(kept, high, reach.max)], 1
+        )
+        self.kept = limits
+        stated = limits.cpu().numpy().astype("<i4")
+        told = kept.flatten().tolist()
+        return [row.tobytes() if k else b"" for row, k in zip(stated, told, strict=True)]
+
+    def encode(self) -> list[list[bytes] | None]:
+        """The streams of each tile's scales; None where a tile needed more room than foreseen."""
+        levels = list(range(self.levels, 0, -1)) or [0]
+        hist = torch.zeros(
+            (len(levels), self.count, CONTEXTS, TOKENS), dtype=torch.int32, device=self.device
+        )
+        for of_level, level in zip(hist, levels, strict=True):
+            self._level(level, of_level)
+        by_level = dict(zip(levels, self._whole(hist, levels), strict=True))
+        plans = [
+            [
+                _Plan([by_level[level][tile] for level in wanted], b"" if scale else limits)
+                for tile, limits in enumerate(self._limits)
+            ]
+            for scale, wanted in enumerate(self._members())
+        ]
+        self.sizes = [sum(plan.bytes for plan in tile) for tile in zip(*plans, strict=True)]
+        return self._write(plans)
+
+    def _members(self) -> list[list[int]]:
+        return [levels_of(i, self.scales, self.levels) for i in range(self.scales)]
+
+    def _level(self, level: int, hist: torch.Tensor) -> None:
+        """Quantise a level, keep its symbols and contexts, and count them."""
+        runs = self._runs[level] = []
+        for band in self.walk(level):
+            symbols = self._quantised(band)
+            for c in band.classes:
+                z, y, x = c.offset
+                own = symbols[:, z::2, y::2, x::2].reshape(self.count, c.n).contiguous()
+                self.features(band, c, self._no_weights)
+                self.keys(band, c, *self._blank)
+                told = band.scratch.told
+                grid, block = blocks(c.total, self.device)
+                encoding.tally[grid](own, told, hist, c.total, c.n, CONTEXTS, TOKENS, BLOCK=block)
+                keys = (told[: c.total] >> 8 & 255).to(torch.uint8)
+                runs.append(_Run(c, own, keys))
+                self.scatter(band, c, own, self._no_weights)
+            self.close(band)
+
+    def _quantised(self, band: Band) -> torch.Tensor:
+        """Symbols of a band: what its prediction leaves over, in steps (int32)."""
+        stride = 1 << (self.levels if band.number == 0 else band.level - 1)
+
+        def part(a: torch.Tensor) -> torch.Tensor:
+            level = a[:, ::stride, ::stride, ::stride]
+            return level if band.number == 0 else band.part_of(level)
+
+        left = part(self.tiles) - band.predicted
+        if self.hidden is not None:
+            left = left.masked_fill_(part(self.hidden), 0)
+        if band.step == 1:
+            return left
+        steps = left.to(torch.float64).mul_(1.0 / band.step)
+        size = steps.abs().add_(0.5).to(torch.int64)
+        return torch.where(steps >= 0, size, -size).to(torch.int32)
+
+    def _whole(self, hist: torch.Tensor, levels: list[int]) -> np.ndarray:
+        """The histograms on the host, with the zeros in context 0 (int64)."""
+        out = hist.cpu().numpy().astype(np.int64)
+        for found, level in zip(out, levels, strict=True):
+            found[:, 0, 0] = sum(run.c.n for run in self._runs[level]) - found.sum(axis=(1, 2))
+        return out
+
+    def _write(self, plans: list[list[_Plan]]) -> list[list[bytes] | None]:
+        upload = Upload()
+        rooms = np.array([[plan.room for plan in scale] for scale in plans])
+        starts = (np.cumsum(rooms) - rooms.reshape(-1)).reshape(rooms.shape).astype(np.int64)
+        words = torch.empty(max(int(rooms.sum()), 1), dtype=torch.int16, device=self.device)
+        keys = []
+        for scale, begin, room, wanted in zip(plans, starts, rooms, self._members(), strict=True):
+            tables = np.zeros((len(wanted), self.count, 256), np.uint8)
+            for tile, plan in enumerate(scale):
+                for k, mapping in enumerate(plan.maps):
+                    tables[k, tile, : mapping.size] = mapping
+            widths = np.array([1 << plan.lanes_log2 for plan in scale], np.int32)
+            least = np.array([plan.skip for plan in scale], np.int32)
+            fresh = np.full((self.count, MAX_LANES), LOW, np.int64)
+            arrays = (begin, fresh, room.astype(np.int32), widths, tables, least)
+            keys.append([upload.add(array) for array in arrays])
+        upload.send(self.device)
+        largest = max(run.c.total for runs in self._runs.values() for run in runs)
+        scratch = Scratch.of(largest, self.device)
+        ended = []
+        for scale, given, wanted in zip(plans, keys, self._members(), strict=True):
+            start, states, positions, lanes, maps, skips = (upload[key] for key in given)
+            if not all(plan.empty for plan in scale):
+                place = (words, start, states, positions, lanes)
+                for k, level in reversed(list(enumerate(wanted))):
+                    for run in reversed(self._runs[level]):
+                        self._push(run, scratch, maps[k], skips, place)
+            ended.append((states, positions))
+        return self._gathered(plans, starts, rooms, words.cpu().numpy(), ended)
+
+    def _gathered(
+        self, plans: list[list[_Plan]], starts: np.ndarray, rooms: np.ndarray, words: np.ndarray,
+        ended: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> list[list[bytes] | None]:  # fmt: skip
+        """Streams by tile and scale from the words of all."""
+        states = torch.stack([s for s, _ in ended]).cpu().numpy()
+        positions = torch.stack([p for _, p in ended]).cpu().numpy()
+        out: list[list[bytes] | None] = []
+        for tile in range(self.count):
+            if (positions[:, tile] < 0).any():
+                out.append(None)
+                continue
+            streams = []
+            for i, scale in enumerate(plans):
+                first, end = starts[i, tile] + positions[i, tile], starts[i, tile] + rooms[i, tile]
+                streams.append(scale[tile].written(states[i, tile], words[first:end]))
+            out.append(streams)
+        return out
+
+    def _push(
+        self, run: _Run, scratch: Scratch, maps: torch.Tensor, skips: torch.Tensor,
+        place: tuple[torch.Tensor, ...],
+    ) -> None:  # fmt: skip
+        """Encode a run of every tile."""
+        c, told = run.c, scratch.told
+        grid, block = blocks(c.total, self.device)
+        encoding.tell[grid](
+            run.keys, maps, skips, told, scratch.coded, c.total, c.n,
+            CODED=contexts.CODED, BLOCK=block,
+        )  # fmt: skip
+        coded = scratch.coded[: c.total].view(self.count, c.n)
+        ends = torch.cumsum(coded, 1, dtype=torch.int32)
+        contexts.compact[grid](
+            told, ends, told, told, told, scratch.places, scratch.kept, told, told,
+            *c.geometry, 1, 1, 1, 1, LIMITED=False, EXPECTS=False, CODED=contexts.CODED,
+            BLOCK=block,
+        )  # fmt: skip
+        encoding.encode_runs[(self.count,)](
+            *place, ends, scratch.places, scratch.kept, run.symbols, self.tables.pairs, c.n,
+            LANES=MAX_LANES, num_warps=1,
+        )  # fmt: skip

@@ -1,0 +1,103 @@
+"""A batch of tiles from their streams to integers: levels coarse to fine, as :mod:`..scales`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..entropy.rans import MAX_LANES
+from ..entropy.trellis import CHAINS, chains_of
+from ..scales import ScaleCoder, levels_of
+from .bank import DeviceBank
+from .batch import Band, Batch, Class, Shape
+from .kernels import contexts, rans
+from .launch import Upload
+from .streams import ScaleStreams
+
+_EVERYTHING = (-(2**31), 2**31 - 1)
+
+
+class BatchDecoder(Batch):
+    """Decodes tiles of one shape and coding. ``streams``: of each tile, those of its scales.
+
+    ``faults``, by place in the batch: heads that are not valid; such tiles decode to anything.
+    """
+
+    def __init__(
+        self, coder: ScaleCoder, bank: DeviceBank, streams: list[list[bytes]], shape: Shape,
+        levels: int, classical: bool, step: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        super().__init__(coder, bank, len(streams), shape, levels, classical, step, device)
+        self.scales: list[tuple[list[int], ScaleStreams]] = []
+        upload = Upload()
+        kept: list[np.ndarray | None] | None = None
+        for scale in range(len(streams[0])):
+            wanted = levels_of(scale, len(streams[0]), levels)
+            choices = bank.classic.count if classical else bank.choices
+            found = ScaleStreams(
+                [tile[scale] for tile in streams], len(wanted), choices, coder.bank.codebook,
+                classical=classical, lossy=coder.has_offsets, predicted=coder.predicted,
+                upload=upload, kept=kept,
+            )  # fmt: skip
+            kept = found.kept
+            self.scales.append((wanted, found))
+        if kept is not None and any(limits is not None for limits in kept):
+            all_of_them = np.array([_EVERYTHING if k is None else k for k in kept], np.int32)
+            self.kept = torch.from_numpy(all_of_them).to(device)
+        upload.send(device)
+        self.faults = {i: fault for _, s in self.scales for i, fault in s.faults.items()}
+
+    def decode(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Integers (int32, (tiles, z, y, x)), and which tiles' streams are not valid (bool)."""
+        wrong = self._zeros(torch.bool)
+        for wanted, streams in self.scales:
+            streams.receive()
+            for i, level in enumerate(wanted):
+                for band in self.walk(level, streams.expects[i]):
+                    if not streams.empty:
+                        self._band(band, i, streams)
+                    elif self.coder.predicted and band.number:
+                        band.part_of(band.target)[:] = band.predicted
+            if not streams.empty:
+                wrong |= streams.wrong()
+        return self.low, wrong
+
+    def _band(self, band: Band, i: int, streams: ScaleStreams) -> None:
+        """Decode a band of level number ``i`` of the scale, class by class."""
+        on = streams.on
+        for c in band.classes:
+            self.features(band, c, on["weights"][i])
+            self.keys(band, c, on["maps"][i], on["skips"])
+            self._symbols(band, c, streams)
+            self.scatter(band, c, band.scratch.symbols, on["backs"][i])
+        self.close(band)
+
+    def _symbols(self, band: Band, c: Class, streams: ScaleStreams) -> None:
+        """Read the symbols of a class from the streams, of the trellis in halves of a step."""
+        on, bank, tables, scratch = streams.on, self.bank, self.tables, band.scratch
+        place = (
+            on["words"], on["offsets"], on["sizes"], on["states"], on["positions"], on["lanes"]
+        )  # fmt: skip
+        second = 0 if self.classical else bank.choices
+        coding = (tables.slots, tables.pairs, bank.signs)
+        warp = {"LANES": MAX_LANES, "num_warps": 1}
+        if self.coder.halved and chains_of(c.n) == CHAINS:
+            turns = self._zeros(torch.int32, CHAINS)
+            rans.decode_chains[(self.count,)](
+                *place, scratch.told, *coding, bank.next_turn, turns, scratch.symbols, c.n,
+                tables.count, second, CODED=contexts.CODED, **warp,
+            )  # fmt: skip
+            return
+        ends = self.list_coded(band, c, on["limits"], streams.limited)
+        scratch.symbols[: c.total].zero_()
+        if self.coder.halved:
+            rans.decode_chain[(self.count,)](
+                *place, ends, scratch.places, scratch.kept, *coding, bank.zeros, bank.next_turn,
+                scratch.symbols, c.n, tables.count, second, **warp,
+            )  # fmt: skip
+        else:
+            rans.decode_runs[(self.count,)](
+                *place, ends, scratch.places, scratch.kept, scratch.down, scratch.up,
+                on["bounded"], *coding, scratch.symbols, c.n, tables.count,
+                LIMITED=streams.limited, **warp,
+            )  # fmt: skip
