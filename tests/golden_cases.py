@@ -118,7 +118,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     ),
     "closed-psnr": (lambda: cliffs().astype(np.float32), {"psnr": 60.0, "support": "off"}),
     "adaptive": (
-        lambda: blobs((40, 37, 41), "adaptive").astype(np.float32), {"rel_error": 2e-3, "effort": 9},
+        lambda: blobs((40, 37, 41), "adaptive").astype(np.float32),
+        {"rel_error": 2e-3, "effort": 9},
     ),
     "adaptive-mask": (
         lambda: cliffs(), {"rel_error": 1e-3, "effort": 9, "support": "exact", "tile": 24},

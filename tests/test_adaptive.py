@@ -87,7 +87,8 @@ def test_streams_come_back(shape: tuple[int, int, int], step: int) -> None:
 @settings(max_examples=20)
 def test_any_integers_come_back(seed: int, bits: int, step: int) -> None:
     random = np.random.default_rng(seed)
-    shape = tuple(int(n) for n in random.integers(1, 12, 3))
+    z, y, x = (int(n) for n in random.integers(1, 12, 3))
+    shape = z, y, x
     tile = random.integers(-(1 << bits), (1 << bits) + 1, shape).astype(np.int32)
     hidden = random.random(shape) < 0.3 * random.random()
     levels = default_levels(shape)
@@ -149,7 +150,7 @@ def test_damaged_streams_are_refused_or_decoded(data: st.DataObject) -> None:
     assert back.shape == tile.shape
 
 
-CASES = {
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "bound": (blobs((40, 37, 41), "a").astype(np.float32), {"rel_error": 1e-3}),
     "psnr": (
         np.where(blobs((40, 37, 41), "m") > 0.3, 1 + blobs((40, 37, 41), "v"), 0),

@@ -140,7 +140,7 @@ HOSTILE = {
     "2-D with depth": header_bytes(dtype=0x20, sizes=b"\2\2\3\2\2\3"),
     "unknown support": header_bytes(flags=LOSSLESS | 2 << 13),
     "unknown target": header_bytes(flags=6 << 22),
-    "unknown flag": header_bytes(flags=LOSSLESS | 1 << 26),
+    "unknown flag": header_bytes(flags=LOSSLESS | 1 << 30),
     "overlong varint": header_bytes(sizes=b"\x81\0\2\3\1\2\3"),
     "overlong zero": header_bytes(sizes=b"\x80\0\2\3\1\2\3"),
     "endless varint": header_bytes(sizes=b"\xff" * 40),

@@ -413,6 +413,7 @@ class VolumeEncoder:
         m = s.mapping
         look = self.look()
         model = self.model if total.needs_model else None
+        named = self.options.support != "off" or m.kept or m.snap > 0
         attrs = json.dumps(self.options.attrs, separators=(",", ":")) if self.options.attrs else ""
         bound = self.bound()
         if bound is None or s.mapping.domain == "bits" or self.target.kind == "lossless":
@@ -434,7 +435,7 @@ class VolumeEncoder:
             relative_mse=shortened(total.square_error / total.finite) if total.finite else 0.0,
             value_range=look.range,
             support="exact" if s.exact or self._keeps_support(s) else "off",
-            background=self.background if self.options.support != "off" or m.snap or m.kept else 0.0,
+            background=self.background if named else 0.0,
             nudge=s.nudge if s.exact else 0.0,
             domain=m.domain,
             pitch=m.pitch,

@@ -163,8 +163,8 @@ class ScaleCoder:
         found: dict[int, LevelRuns] = {}
         limits = self._limits(tile, hidden) if self.predicted else None
         if limits is not None and limits[0] < limits[1]:
-            if np.count_nonzero((tile == limits[0]) | (tile == limits[1])) >= KEPT_FROM:
-                layers.kept = limits
+            at_ends = (tile == limits[0]) | (tile == limits[1])
+            layers.kept = limits if np.count_nonzero(at_ends) >= KEPT_FROM else None
         if classical:
             limits = None
         for level in range(levels, 0, -1) if levels else (0,):

@@ -293,7 +293,8 @@ class TileCoder:
         special = look.special if look.any_special else None
         names = s.banks
         if self.quick:
-            names = ("predicted",) if np.isfinite(s.bound) else ("lossy",)
+            closed = np.isfinite(s.bound) or s.mapping.step == 0
+            names = ("predicted",) if closed else ("lossy",)
         elif self.effort >= _ADAPTIVE and "predicted" in names:
             names = (*names, "adaptive")
         for name in names:
@@ -474,8 +475,8 @@ def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Sett
     if np.isfinite(s.bound):
         wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
         _find_outliers(
-            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1), m.pitch if m.on_lattice else 1.0,
-            s.slack, m.lattice_step, out.reshape(-1),
+            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1),
+            m.pitch if m.on_lattice else 1.0, s.slack, m.lattice_step, out.reshape(-1),
         )  # fmt: skip
     if s.exact:
         # a voxel that hits the background is put beside it, on the other side where that is nearer

@@ -188,7 +188,9 @@ def base_integers(base: np.ndarray, f: Frame) -> np.ndarray:
     m = f.mapping
     with np.errstate(all="ignore"):
         # NumPy's division: a header may claim a pitch of 0
-        share = np.float64(f.spread) / np.float64(m.pitch if m.on_lattice else 1.0) / np.float64(m.unit)
+        share = (
+            np.float64(f.spread) / np.float64(m.pitch if m.on_lattice else 1.0) / np.float64(m.unit)
+        )
         units = np.rint((base - 0.5) * share)
     return np.clip(np.nan_to_num(units), -LARGEST, LARGEST).astype(np.int32)
 

@@ -79,7 +79,13 @@ class Mapping:
         out = np.empty(values.shape, np.int32)
         most = self.largest(unit)
         largest = _to_integers(
-            values.reshape(-1), self.origin, pitch, self.on_lattice, unit, float(most), out.reshape(-1)
+            values.reshape(-1),
+            self.origin,
+            pitch,
+            self.on_lattice,
+            unit,
+            float(most),
+            out.reshape(-1),
         )
         return out if largest <= most else None
 

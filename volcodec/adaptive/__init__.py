@@ -1,1 +1,1 @@
-"""A closed loop that learns from the tile as it goes, coder and decoder alike: the highest effort."""
+"""A closed loop that learns from the tile as it goes, encoder and decoder alike."""

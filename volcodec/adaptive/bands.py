@@ -75,9 +75,7 @@ def _along(r: np.ndarray, z: int, y: int, x: int, axis: int, far: int) -> float:
 
 
 @kernel()
-def _interpolate(
-    r: np.ndarray, z: int, y: int, x: int, band: int, out: np.ndarray
-) -> None:
+def _interpolate(r: np.ndarray, z: int, y: int, x: int, band: int, out: np.ndarray) -> None:
     """The mean over the axes a band is high on, how far these disagree, and the differences across.
 
     Along an axis cubic where there are four neighbours, else linear, else the one there is.
@@ -183,7 +181,9 @@ def _code_symbol(
 @numba.njit(cache=True, nogil=True)
 def code_band(
     target: np.ndarray, values: np.ndarray, symbols: np.ndarray, errors: np.ndarray,
-    hidden: np.ndarray, band: int, apart: int, kind: int, step: int, limits: np.ndarray, taps: np.ndarray, slow: np.ndarray, quick: np.ndarray, weights: np.ndarray, others: np.ndarray,
+    hidden: np.ndarray, band: int, apart: int, kind: int, step: int,
+    limits: np.ndarray, taps: np.ndarray, slow: np.ndarray, quick: np.ndarray,
+    weights: np.ndarray, others: np.ndarray,
     tables: np.ndarray, quiet: np.ndarray, data: np.ndarray, state: np.ndarray, decode: bool,
 ) -> bool:  # fmt: skip
     """Code the band of a level.
@@ -230,9 +230,7 @@ def code_band(
                 off[0], off[1], off[2], off[3] = 0.0, 5.0, 5.0, 5.0
                 for j in range(n):
                     zz, yy, xx = z + taps[j, 0], y + taps[j, 1], x + taps[j, 2]
-                    if (
-                        zz < 0 or zz >= nz or yy < 0 or yy >= ny or xx < 0 or xx >= nx
-                    ):
+                    if zz < 0 or zz >= nz or yy < 0 or yy >= ny or xx < 0 or xx >= nx:
                         near[j] = 0.0
                         continue
                     d = (np.float64(values[zz, yy, xx]) - plain) * inverse

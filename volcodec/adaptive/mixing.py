@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernel import kernel
-from ..support.binary import HALF, RATE, SQUASH, STRETCH, STRETCH_END, adapt, chance, code_bit
+from ..support.binary import HALF, RATE, SQUASH, STRETCH, STRETCH_END, adapt, code_bit
 
 CONTEXTS = 14
 PAGE = 16  # cells of one context that lie together
@@ -109,9 +109,7 @@ def code(
 
 
 @kernel()
-def code_raw(
-    value: int, bits: int, data: np.ndarray, state: np.ndarray, decode: bool
-) -> int:
+def code_raw(value: int, bits: int, data: np.ndarray, state: np.ndarray, decode: bool) -> int:
     """Code the lowest ``bits`` of a value as they are, the highest first."""
     out = 0
     for i in range(bits - 1, -1, -1):

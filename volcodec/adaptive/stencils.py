@@ -33,8 +33,7 @@ def stencil(band: int, apart: int) -> np.ndarray:
     span = range(-REACH, REACH + 1)
     for off in ((z, y, x) for z in span for y in span for x in span):
         to = sum(
-            ((m + d) & (apart - 1)) << axis
-            for m, d, axis in zip(mine, off, (2, 1, 0), strict=True)
+            ((m + d) & (apart - 1)) << axis for m, d, axis in zip(mine, off, (2, 1, 0), strict=True)
         )
         own = to == band
         if (own and off < (0, 0, 0)) or (not own and _ORDER.index(to) < _ORDER.index(band)):

@@ -53,6 +53,10 @@ class Info:
     lattice_origin: float
     domain: str
     pitch: float
+    kept: bool
+    capped: bool
+    least: float
+    snap: float
     attrs: dict[str, Any]
     model: str
     model_sha256: str
@@ -113,6 +117,10 @@ def describe(reader: Reader) -> Info:
         lattice_origin=h.lattice_origin,
         domain=h.domain,
         pitch=h.pitch,
+        kept=h.kept,
+        capped=h.capped,
+        least=h.least,
+        snap=h.snap,
         attrs=parse_attrs(h.attrs),
         model=h.model_name,
         model_sha256=h.model_sha256.hex(),
