@@ -75,6 +75,7 @@ class VolumeEncoder:
         self.background = self._background()
         self._progress = progress or (lambda done, total, stage: None)
         self._look: Survey | None = None
+        self._reach: int | None = None  # of snapping, in a series
         self._ready: tuple[Settings, dict[int, Tile]] | None = None
         self.scales = scale_count(self.levels)
         if target.kind in ("ratio", "bits") and self._budget() < _TINY * self.count:
@@ -238,7 +239,7 @@ class VolumeEncoder:
         self._ready = (exact, with_masks)
         return exact
 
-    def _sample(self, indices: list[int], s: Settings) -> dict[int, Tile]:
+    def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
         """Some tiles, coded; they are used again if these become the settings of the file."""
         found = self._each(partial(TileCoder.encode, s=s), indices, "support")
         return dict(zip(indices, found, strict=True))
@@ -393,11 +394,15 @@ class VolumeEncoder:
         return lossless and self.options.support != "off"
 
     def _outcome(self, s: Settings, stage: str) -> Outcome:
-        if len(self.frames) > 1:
-            s = replace(s, reaches=())  # what is decoded is needed before it could be chosen
+        if s.reaches and len(self.frames) > 1:
+            # chosen for the first frame, kept for all: those that follow need what is decoded
+            if self._reach is None:
+                self._reach = _best_reach(self._sample(range(len(self.per_frame)), s).values())
+            s = _snapping(s, self._reach)
         tiles = list(self.tiles(s, stage))
         if s.reaches:
-            tiles, s = _snapped(tiles, s)
+            best = _best_reach(tiles)
+            tiles, s = [t.at(best) for t in tiles], _snapping(s, best)
         header = self.header(s, tiles)
         entries = [TileEntry.of(t.coding, t.flags, t.streams) for t in tiles]
         psnr = math.inf
@@ -453,14 +458,16 @@ class VolumeEncoder:
         )  # fmt: skip
 
 
-def _snapped(tiles: list[Tile], s: Settings) -> tuple[list[Tile], Settings]:
-    """Tiles and settings with the reach of snapping that leaves the least error."""
-    squares = [sum(t.snapped[i][1] for t in tiles) for i in range(len(s.reaches))]
+def _best_reach(tiles: Iterable[Tile]) -> int:
+    """The reach of snapping that leaves the least squared error; 0 where it matters little."""
+    squares = np.sum([[square for _, square in t.snapped] for t in tiles], axis=0)
     best = int(np.argmin(squares))
-    if squares[best] > _SNAP_FROM * squares[0]:
-        best = 0
-    mapping = replace(s.mapping, snap=s.reaches[best])
-    return [t.at(best) for t in tiles], replace(s, mapping=mapping, reaches=())
+    return best if squares[best] <= _SNAP_FROM * squares[0] else 0
+
+
+def _snapping(s: Settings, reach: int) -> Settings:
+    """The settings with that reach chosen."""
+    return replace(s, mapping=replace(s.mapping, snap=s.reaches[reach]), reaches=())
 
 
 def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:

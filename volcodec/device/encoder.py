@@ -8,7 +8,7 @@ overflow, and those that zstd makes smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +131,8 @@ class DeviceEncoder(VolumeEncoder):
         found = {**ready, **self._encoded(rest, settings, stage)}
         return iter([found[i] for i in range(self.count)])
 
-    def _sample(self, indices: list[int], s: Settings) -> dict[int, Tile]:
-        return self._encoded(indices, s, "support")
+    def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
+        return self._encoded(list(indices), s, "support")
 
     def _encoded(self, indices: list[int], s: Settings, stage: str) -> dict[int, Tile]:
         shapes: dict[Shape, list[int]] = {}
