@@ -45,7 +45,8 @@ def test_python_example(volume: np.ndarray) -> None:
 def test_commands(volume: np.ndarray) -> None:
     lines = [line for block in blocks("") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("volcodec ")]
-    assert [command[1] for command in commands] == ["compress", "decompress", "verify", "view"]
+    names = [command[1] for command in commands]
+    assert names == ["compress", "decompress", "compress", "verify", "view"]
     for _, *arguments in commands:
         works(*arguments)
     assert np.load("part.npy").shape == (32, 36, 64)
