@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
 import zstandard
 
-from . import correction, motion, support, voxels
+from . import misses, motion, support, voxels
 from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
@@ -36,7 +35,6 @@ from .tiledecoder import (
     Frame,
     TileDecoder,
     base_integers,
-    beside,
     prefix,
 )
 from .values import LARGEST, Mapping, to_ordered
@@ -365,8 +363,10 @@ class TileCoder:
             made = self.coders[bank].encode(
                 left, s.levels, s.lam, step, free, s.scales, quick=self.quick
             )
-        fix = b"" if m.domain == "bits" else _fix(values, made.decoded + base, unit, hidden, s)
-        loss = _loss(values, made.decoded + base, unit, hidden, s)
+        fix = (
+            b"" if m.domain == "bits" else misses.fix(values, made.decoded + base, unit, hidden, s)
+        )
+        loss = misses.loss(values, made.decoded + base, unit, hidden, s)
         return Body(_CODINGS[bank][made.classical], head, made, fix, loss)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
@@ -382,8 +382,8 @@ class TileCoder:
         made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
         head = len(latents).to_bytes(4, "little") + latents
         decoded = made.decoded + (integers - left)
-        fix = _fix(values, decoded, m.unit, hidden, s)
-        loss = _loss(values, decoded, m.unit, hidden, s)
+        fix = misses.fix(values, decoded, m.unit, hidden, s)
+        loss = misses.loss(values, decoded, m.unit, hidden, s)
         return Body(_CODINGS["unet"][made.classical], head, made, fix, loss)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
@@ -438,61 +438,9 @@ def _constant(values: np.ndarray, look: Look, s: Settings) -> bytes | None:
     return None
 
 
-def _fix(
-    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
-) -> bytes:
-    """The correction that brings decoded integers within the bound."""
-    if not (np.isfinite(s.bound) or s.exact):
-        return b""
-    return correction.encode(_outliers(values, s.mapping.to_values(decoded, unit, None), hidden, s))
-
-
-def _loss(
-    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
-) -> float:
-    """Bytes that the error of decoded integers is worth."""
-    m = s.mapping
-    if not np.isfinite(s.worth):
-        return 0.0
-    off = m.to_values(decoded, unit, None).astype(np.float64) - values
-    off[hidden] = 0
-    off /= s.worth * (m.pitch if m.on_lattice else 1.0)
-    return float(np.vdot(off, off))
-
-
 def _rate(s: Settings) -> int:
     """Which of the autoencoder's rates suits a step: at high rate lambda is 6 / ln 2 / step**2."""
     m = s.mapping
     step = m.step * (m.pitch if m.on_lattice else 1.0) / s.spread
     place = (np.log(6 / np.log(2) / step**2) - np.log(LAMBDAS[0])) / np.log(LAMBDAS[1] / LAMBDAS[0])
     return int(np.clip(np.rint(place * (RATES - 1)), 0, RATES - 1))
-
-
-def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:
-    """What must be added to ``rough``, in lattice steps, where it breaks the bound (int32)."""
-    m = s.mapping
-    out = np.zeros(values.shape, np.int32)
-    if np.isfinite(s.bound):
-        wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
-        _find_outliers(
-            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1),
-            m.pitch if m.on_lattice else 1.0, s.slack, m.lattice_step, out.reshape(-1),
-        )  # fmt: skip
-    if s.exact:
-        # a voxel that hits the background is put beside it, on the other side where that is nearer
-        hits = (rough == values.dtype.type(s.background)) & ~hidden
-        if hits.any():
-            far = np.abs(values[hits].astype(np.float64) - np.float64(beside(s, 1.0))) > s.bound
-            out[hits] = np.where(far, -1, 0)
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_outliers(
-    values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, pitch: float, slack: float,
-    jump: float, out: np.ndarray,
-) -> None:  # fmt: skip
-    for i in range(values.size):
-        r = (np.float64(values[i]) - np.float64(rough[i])) / pitch
-        if abs(r) > slack and not hidden[i]:
-            out[i] = np.int32(min(max(np.rint(r / jump), -2147483647.0), 2147483647.0))

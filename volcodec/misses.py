@@ -1,0 +1,66 @@
+"""What decoded values miss of the originals: outliers, and what errors are worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from . import correction
+from .tiledecoder import beside
+
+if TYPE_CHECKING:
+    from .tilecoder import Settings
+
+
+def fix(
+    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
+) -> bytes:
+    """The correction that brings decoded integers within the bound."""
+    if not (np.isfinite(s.bound) or s.exact):
+        return b""
+    return correction.encode(_outliers(values, s.mapping.to_values(decoded, unit, None), hidden, s))
+
+
+def loss(
+    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
+) -> float:
+    """Bytes that the error of decoded integers is worth."""
+    m = s.mapping
+    if not np.isfinite(s.worth):
+        return 0.0
+    off = m.to_values(decoded, unit, None).astype(np.float64) - values
+    off[hidden] = 0
+    off /= s.worth * (m.pitch if m.on_lattice else 1.0)
+    return float(np.vdot(off, off))
+
+
+def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:
+    """What must be added to ``rough``, in lattice steps, where it breaks the bound (int32)."""
+    m = s.mapping
+    out = np.zeros(values.shape, np.int32)
+    if np.isfinite(s.bound):
+        wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
+        _find_outliers(
+            wide.reshape(-1), near.reshape(-1), hidden.reshape(-1),
+            m.pitch if m.on_lattice else 1.0, s.slack, m.lattice_step, out.reshape(-1),
+        )  # fmt: skip
+    if s.exact:
+        # a voxel that hits the background is put beside it, on the other side where that is nearer
+        hits = (rough == values.dtype.type(s.background)) & ~hidden
+        if hits.any():
+            far = np.abs(values[hits].astype(np.float64) - np.float64(beside(s, 1.0))) > s.bound
+            out[hits] = np.where(far, -1, 0)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_outliers(
+    values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, pitch: float, slack: float,
+    jump: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    for i in range(values.size):
+        r = (np.float64(values[i]) - np.float64(rough[i])) / pitch
+        if abs(r) > slack and not hidden[i]:
+            out[i] = np.int32(min(max(np.rint(r / jump), -2147483647.0), 2147483647.0))
