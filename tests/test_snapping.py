@@ -47,7 +47,7 @@ def test_negative_zero_is_left_alone_where_nothing_snaps() -> None:
     assert np.signbit(out[0])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int16"])
 def test_sparse_volumes_get_smaller(
     codec: volcodec.Codec, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +58,8 @@ def test_sparse_volumes_get_smaller(
     again = codec.decode(with_both)
     assert again.min() == 0 and again.max() <= volume.max()
     assert volcodec.verify(with_both, against=volume).ok
+    off = np.abs(again.astype(np.float64) - volume)
+    assert header.max_error * (1 - 1e-5) <= off.max() <= header.max_error
     monkeypatch.setattr(targets, "_REACHES", (0.0,))
     monkeypatch.setattr(targets, "_NEAR", -1.0)
     without = codec.encode(volume, psnr=40, support="off")

@@ -161,7 +161,7 @@ class ScaleCoder:
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
-        limits = self._limits(tile, hidden) if self.predicted else None
+        limits = limits_of(tile, hidden) if self.predicted else None
         if limits is not None and limits[0] < limits[1]:
             at_ends = (tile == limits[0]) | (tile == limits[1])
             layers.kept = limits if np.count_nonzero(at_ends) >= KEPT_FROM else None
@@ -223,12 +223,6 @@ class ScaleCoder:
             (True,) if classical else (False, True),
         )  # fmt: skip
         return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low)
-
-    @staticmethod
-    def _limits(tile: np.ndarray, hidden: np.ndarray | None) -> np.ndarray | None:
-        """The least and the largest value that is not hidden, None where all are."""
-        shown = tile if hidden is None or not hidden.any() else tile[~hidden]
-        return np.array([shown.min(), shown.max()], np.int64) if shown.size else None
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -336,6 +330,12 @@ class ScaleCoder:
                     low = layers.low
             reader.check()
         return low
+
+
+def limits_of(tile: np.ndarray, hidden: np.ndarray | None) -> np.ndarray | None:
+    """The least and the largest value that is not hidden (int64), None where all are."""
+    shown = tile if hidden is None or not hidden.any() else tile[~hidden]
+    return np.array([shown.min(), shown.max()], np.int64) if shown.size else None
 
 
 def _shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:

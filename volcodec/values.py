@@ -102,10 +102,14 @@ class Mapping:
         _to_values(
             integers.reshape(-1), unit, self.on_lattice, o, self.lattice_step, self.origin,
             self.pitch if self.on_lattice else 1.0, max(float(limits.min), self.least),
-            min(float(limits.max), self.most), self.ground, self.snap, out.reshape(-1)
+            min(float(limits.max), self.most), out.reshape(-1)
             if self.dtype != np.float16 else (wide := np.empty(out.size, np.float64)),
         )  # fmt: skip
-        return wide.astype(np.float16).reshape(out.shape) if self.dtype == np.float16 else out
+        if self.dtype == np.float16:
+            out = wide.astype(np.float16).reshape(out.shape)
+        if self.snap > 0:
+            out[np.abs(out.astype(np.float64) - self.ground) <= self.snap] = self.ground
+        return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -130,8 +134,7 @@ def _to_integers(
 @numba.njit(cache=True, nogil=True)
 def _to_values(
     integers: np.ndarray, unit: float, whole: bool, outliers: np.ndarray, jump: float,
-    origin: float, pitch: float, low: float, high: float, ground: float, snap: float,
-    out: np.ndarray,
+    origin: float, pitch: float, low: float, high: float, out: np.ndarray,
 ) -> None:  # fmt: skip
     for i in range(integers.size):
         y = np.float64(integers[i]) * unit
@@ -146,8 +149,6 @@ def _to_values(
             v = high
         elif not v >= low:  # not a number either: only hostile steps lead there
             v = low
-        if snap > 0 and abs(v - ground) <= snap:
-            v = ground
         out[i] = v
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FormatError
-from ..scales import bands_of, levels_of, scale_count
+from ..scales import bands_of, levels_of, limits_of, scale_count
 from ..support import binary
 from ..transform.layers import level_shapes
 from ..transform.pyramid import BAND_ORDER
@@ -102,7 +102,8 @@ class AdaptiveCoder:
         ``step`` is odd. ``hidden`` voxels may decode to anything. None where the streams were
         larger than the tile.
         """
-        limits = np.array([tile.min(), tile.max()], np.int32)
+        shown = limits_of(tile, hidden)
+        limits = np.zeros(2, np.int32) if shown is None else shown.astype(np.int32)
         shape: Shape = tile.shape  # type: ignore[assignment]
         run = _Pass(shape, levels, step, hidden, limits, tile)
         scales = min(scales, scale_count(levels))

@@ -124,10 +124,7 @@ def _limited(v: torch.Tensor, m: Mapping) -> torch.Tensor:
     low = _scalar(max(float(limits.min), m.least), v)
     high = _scalar(min(float(limits.max), m.most), v)
     v = torch.where(v > high, high, v)
-    v = torch.where(v >= low, v, low)
-    if m.snap > 0:
-        v = torch.where((v - m.ground).abs_() <= m.snap, _scalar(m.ground, v), v)
-    return v
+    return torch.where(v >= low, v, low)
 
 
 def rough_values(integers: torch.Tensor, unit: float, m: Mapping) -> torch.Tensor:
@@ -147,7 +144,11 @@ def _to_values(
         flat[marks.outlier_places] = flat[marks.outlier_places] + more
     if m.on_lattice:
         t.mul_(m.pitch)
-    return rounded(_limited(t.add_(m.origin), m), m.dtype)
+    out = rounded(_limited(t.add_(m.origin), m), m.dtype)
+    if m.snap > 0:
+        near = (out.to(torch.float64) - m.ground).abs_() <= m.snap
+        out = torch.where(near, _scalar(m.ground, out), out)
+    return out
 
 
 def _to_the_other_side(
