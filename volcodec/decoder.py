@@ -13,7 +13,7 @@ from .container import Header, Reader
 from .errors import FormatError, InputError, ModelError
 from .models import Model
 from .parallel import ordered_map
-from .tiledecoder import CONSTANT, FOLLOWS, GROUP, RAW, WHOLE, Frame, TileDecoder
+from .tiledecoder import CONSTANT, FOLLOWS, GROUP, RAW, RESTORED, WHOLE, Frame, TileDecoder
 from .tiles import (
     Box,
     Shape,
@@ -148,11 +148,12 @@ class VolumeDecoder:
         coder = self.coder()
         try:
             before = self._before(index, shape) if entry.flags & FOLLOWS else None
+            restored = bool(entry.flags & RESTORED)
             if level > 0:
                 return preview.tile(
-                    coder, coding, tuple(streams), shape, self.settings, level, whole, before
+                    coder, coding, tuple(streams), shape, self.settings, level, whole, before, restored
                 )
-            values = coder.decode(coding, tuple(streams), shape, self.settings, before)
+            values = coder.decode(coding, tuple(streams), shape, self.settings, before, restored)
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None
         if h.frames > 1 and math.prod(h.shape) <= _KEPT:

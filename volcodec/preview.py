@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import support
-from .tiledecoder import ADAPTIVE, CONSTANT, Frame, TileDecoder, bank_of, hidden_voxels
+from .tiledecoder import ADAPTIVE, CONSTANT, Frame, TileDecoder, bank_of, hidden_voxels, restorer
 from .tiles import Shape, coarse
 from .transform.pyramid import CDF97_PREVIEW, SHIFT, Pyramid
 from .values import from_ordered
@@ -44,13 +44,14 @@ def low_band(pyramid: Pyramid, values: np.ndarray, level: int) -> np.ndarray:
 
 def tile(
     coder: TileDecoder, coding: int, streams: tuple[bytes, ...], shape: Shape, s: Frame, level: int,
-    whole: bool, before: np.ndarray | None = None,
+    whole: bool, before: np.ndarray | None = None, restored: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The preview of a tile: shape ``ceil(n / 2**level)``, in the dtype of the volume.
 
     A voxel that covers a NaN is NaN (likewise an infinity, unless it covers both signs: NaN); one
     that covers nothing but background is background. A ``whole`` tile is decoded and then reduced;
-    ``before``: see :meth:`.TileDecoder.decode`.
+    ``before``, ``restored``: see :meth:`.TileDecoder.decode`; where it is not ``whole``, a preview
+    is not restored.
     """
     m = s.mapping
     out_shape = tuple(coarse(n, level) for n in shape)
@@ -58,7 +59,7 @@ def tile(
     classes = support.decode_specials(specials, shape) if specials else None
     masked = support.decode_mask(mask, shape) if mask else None
     if whole:
-        full = coder.decode(coding, streams, shape, s, before)
+        full = coder.decode(coding, streams, shape, s, before, restored)
         finite = np.isfinite(full) if m.dtype.kind == "f" else np.ones(shape, bool)
         if not finite.all():
             classes = np.where(np.isnan(full), 1, np.where(full > 0, 2, 3)) * ~finite
@@ -68,6 +69,8 @@ def tile(
             values = low_band(Pyramid(CDF97_PREVIEW), np.where(finite, full, 0), level)
     else:
         scales = [*streams[2 : 2 + s.scales], *([b""] * s.scales)][: s.scales]
+        if restored:
+            _, scales = restorer(coding, scales)
         hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
         integers, unit = coder.integers(coding, scales, shape, s, level, hidden=hidden)
         bank = bank_of(coding)

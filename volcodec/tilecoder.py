@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from . import misses, motion, support, voxels
+from . import misses, motion, restoration, support, voxels
 from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
@@ -27,6 +27,8 @@ from .tiledecoder import (
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
     RAW,
+    RESTORED,
+    TRANSFORMED,
     TRELLIS_CLASSIC,
     TRELLIS_LEARNED,
     UNET_CLASSIC,
@@ -37,6 +39,7 @@ from .tiledecoder import (
     base_integers,
     prefix,
 )
+from .transform.pyramid import FRACTION
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
 from .ways import Way, typical
@@ -56,6 +59,7 @@ _ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tr
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
+_WORTH = 0.12 * (1 << FRACTION) ** 2  # squared error, in units of the transform, worth a bit
 _CLOSE = 1.01  # sizes of the parts that don't decide
 Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
 
@@ -65,7 +69,7 @@ class Body:
     """A tile as one way codes it: what comes before the first scale, the scales, what outliers add.
 
     ``size`` in bytes is known, nearly, before the streams are written. ``loss``: bytes that its
-    error is worth, see Settings.
+    error is worth, see Settings. ``flags``: those that say what the head holds.
     """
 
     coding: int
@@ -73,6 +77,7 @@ class Body:
     scales: Encoded | Adapted
     fix: bytes
     loss: float = 0.0
+    flags: int = 0
 
     @property
     def size(self) -> int:
@@ -206,7 +211,8 @@ class TileCoder:
     ) -> tuple[Tile, np.ndarray] | None:  # fmt: skip
         """Decode what was written and measure it; None where the promise does not hold."""
         shape: tuple[int, int, int] = values.shape  # type: ignore[assignment]
-        decoded = self.decoder.decode(coding, streams, shape, s, before)
+        restored = bool(flags & RESTORED)
+        decoded = self.decoder.decode(coding, streams, shape, s, before, restored)
         if s.mapping.domain == "bits":
             same = decoded.tobytes() == values.tobytes()
             tile = Tile(coding, flags, streams, 0.0, 0.0, values.size)
@@ -363,11 +369,10 @@ class TileCoder:
             made = self.coders[bank].encode(
                 left, s.levels, s.lam, step, free, s.scales, quick=self.quick
             )
-        fix = (
-            b"" if m.domain == "bits" else misses.fix(values, made.decoded + base, unit, hidden, s)
-        )
-        loss = misses.loss(values, made.decoded + base, unit, hidden, s)
-        return Body(_CODINGS[bank][made.classical], head, made, fix, loss)
+        coding = _CODINGS[bank][made.classical]
+        if m.domain == "bits":
+            return Body(coding, head, made, b"")
+        return _body(coding, head, made, values, integers, made.decoded + base, unit, hidden, s)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
         """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
@@ -382,9 +387,8 @@ class TileCoder:
         made = self.coders["lossy"].encode(left, s.levels, s.lam, 1, hidden, s.scales)
         head = len(latents).to_bytes(4, "little") + latents
         decoded = made.decoded + (integers - left)
-        fix = misses.fix(values, decoded, m.unit, hidden, s)
-        loss = misses.loss(values, decoded, m.unit, hidden, s)
-        return Body(_CODINGS["unet"][made.classical], head, made, fix, loss)
+        coding = _CODINGS["unet"][made.classical]
+        return _body(coding, head, made, values, integers, decoded, m.unit, hidden, s)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
         """Whether a tile seems to code smaller where hidden voxels are filled smoothly."""
@@ -412,9 +416,31 @@ class TileCoder:
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)
 
 
+def _body(
+    coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray, integers: np.ndarray,
+    decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
+) -> Body:  # fmt: skip
+    """What codes ``values``, whose ``integers`` are decoded as ``decoded``: restored where it pays."""
+    if np.isfinite(s.bound):
+        fix = misses.fix(values, decoded, unit, hidden, s)
+        return Body(coding, head, made, fix, misses.loss(values, decoded, unit, hidden, s))
+    loss = misses.loss(values, decoded, unit, hidden, s)
+    flags = 0
+    if coding in TRANSFORMED:
+        found = restoration.fit(integers, decoded, hidden, _WORTH)
+        packed = found.pack() if found is not None else b""
+        if found is not None and packed:
+            restored = found.apply(decoded)
+            less = misses.loss(values, restored, unit, hidden, s)
+            if not np.isfinite(s.worth) or len(packed) + less <= loss:
+                head, flags, decoded, loss = packed + head, RESTORED, restored, less
+    fix = misses.fix(values, decoded, unit, hidden, s)
+    return Body(coding, head, made, fix, loss, flags)
+
+
 def _candidate(made: Body, flags: int) -> Candidate:
     streams = made.streams()
-    return sum(map(len, streams)) + made.loss, made.coding, flags, streams
+    return sum(map(len, streams)) + made.loss, made.coding, flags | made.flags, streams
 
 
 def _constant_bits(values: np.ndarray) -> bytes | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import zstandard
 
-from . import correction, motion, support
+from . import correction, motion, restoration, support
 from .adaptive.coder import AdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
@@ -22,9 +22,11 @@ from .values import LARGEST, Mapping, from_ordered
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: previews decode the whole tile
 FOLLOWS = 4  # flag: what is coded is the difference to the frame before
+RESTORED = 8  # flag: a filter, in front of scale 0, restores what the transform gives
 GROUP = 8  # every frame whose number is a multiple of this stands alone
 _PREFIX = 4  # bytes in front of scale 0 of a tile that follows: weight, shift along z, y, x
 CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC, TRELLIS_CLASSIC)
+TRANSFORMED = (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED, TRELLIS_CLASSIC)
 Shape = tuple[int, int, int]
 
 
@@ -61,14 +63,18 @@ class TileDecoder:
 
     def decode(
         self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame,
-        before: np.ndarray | None = None,
+        before: np.ndarray | None = None, restored: bool = False,
     ) -> np.ndarray:  # fmt: skip
         """The values of a tile; FormatError where its streams are not valid.
 
         ``before``: those of the same tile in the frame before, where the tile follows it.
+        ``restored``: whether a filter stands in front of scale 0.
         """
         m = f.mapping
         specials, mask, *scales, fix = streams
+        restore: restoration.Filter | None = None
+        if restored:
+            restore, scales = restorer(coding, scales)
         if specials and m.dtype.kind != "f":
             raise FormatError("a tile of integers claims NaN or infinities")
         classes = support.decode_specials(specials, shape) if specials else None
@@ -83,6 +89,8 @@ class TileDecoder:
         else:
             hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
             integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden)
+            if restore is not None:
+                integers = restore.apply(integers)
             if m.domain == "bits":
                 out = from_ordered(integers, m.dtype)
             else:
@@ -160,6 +168,14 @@ def hidden_voxels(masked: np.ndarray | None, classes: np.ndarray | None) -> np.n
     if classes is None:
         return masked
     return classes != 0 if masked is None else masked | (classes != 0)
+
+
+def restorer(coding: int, scales: list[bytes]) -> tuple[restoration.Filter, list[bytes]]:
+    """The filter of a tile, and the streams without it."""
+    if coding not in TRANSFORMED:
+        raise FormatError("a tile without an open-loop transform claims a restoration filter")
+    found, rest = restoration.unpack(scales[0])
+    return found, [rest, *scales[1:]]
 
 
 def prefix(shift: motion.Shift, weight: int) -> bytes:
