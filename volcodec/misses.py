@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from . import correction
+from . import correction, voxels
 from .tiledecoder import beside
 
 if TYPE_CHECKING:
@@ -26,13 +26,18 @@ def fix(
 def loss(
     values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
 ) -> float:
-    """Bytes that the error of decoded integers is worth."""
+    """Bytes that the error of decoded integers is worth, snapped as suits this tile."""
     m = s.mapping
     if not np.isfinite(s.worth):
         return 0.0
-    off = m.to_values(decoded, unit, None).astype(np.float64) - values
+    found = m.to_values(decoded, unit, None)
+    scale = s.worth * (m.pitch if m.on_lattice else 1.0)
+    if s.reaches:
+        snapped = voxels.measure_snapped(values, found, scale, m.ground, np.array(s.reaches))
+        return min(square for _, square in snapped)
+    off = found.astype(np.float64) - values
     off[hidden] = 0
-    off /= s.worth * (m.pitch if m.on_lattice else 1.0)
+    off /= scale
     return float(np.vdot(off, off))
 
 

@@ -60,7 +60,8 @@ _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
 _WORTH = 0.12 * (1 << FRACTION) ** 2  # squared error, in units of the transform, worth a bit
-_CLOSE = 1.01  # sizes of the parts that don't decide
+_CLOSE = 1.01  # sizes of the parts that don't decide under a bound
+_NEAR = 1.05  # costs of the parts that don't decide without one
 Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
 
 
@@ -285,7 +286,7 @@ class TileCoder:
                 total += made.cost if made is not None else np.inf
             totals.append(total)
         first, second = np.argsort(totals, kind="stable")[:2]
-        close = totals[second] <= _CLOSE * totals[first]
+        close = totals[second] <= (_CLOSE if np.isinf(s.worth) else _NEAR) * totals[first]
         return [ways[i] for i in sorted([first, second] if close else [first])]
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:

@@ -1,7 +1,7 @@
 """Decoding into a tensor on a device: tiles of one shape and coding together, in large batches.
 
 What is left to the processor: constants, raw tiles, those on an autoencoder's base and those that
-follow a frame, previews; and the streams of masks, specials and corrections, whose bits depend on
+follow a frame or are restored by a filter, previews; and the streams of masks, specials and corrections, whose bits depend on
 each other one by one. Their results are brought to the device.
 """
 
@@ -24,6 +24,7 @@ from ..tiledecoder import (
     LEARNED,
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
+    RESTORED,
     TRELLIS_CLASSIC,
     TRELLIS_LEARNED,
 )
@@ -94,7 +95,8 @@ class DeviceDecoder:
         others: list[tuple[int, Box]] = []
         for number, box in tiles:
             entry = index[number]
-            if level == 0 and entry.coding in BATCHED and not entry.flags & FOLLOWS:
+            alone = entry.flags & (FOLLOWS | RESTORED)
+            if level == 0 and entry.coding in BATCHED and not alone:
                 groups.setdefault((box_shape(box), entry.coding), []).append((number, box))
             else:
                 others.append((number, box))
