@@ -109,6 +109,29 @@ def _detail(x, token, live, key, rest, limited, down, up, signs, tables, words, 
     return m - 2 * m * negative, x, at
 
 
+@triton.jit
+def _details(
+    x, token, live, key, rest, limited, down, up, signs, tables, words, position, last,
+    LANES: tl.constexpr,
+):  # fmt: skip
+    """``_detail`` of all lanes, from the places where those before them end.
+
+    Returns the symbols (int64), the states, and the position after them.
+    """
+    used = tl.full([LANES], 0, tl.int32)
+    wrong = tl.max(live.to(tl.int32), 0)
+    while wrong > 0:
+        at = position + tl.cumsum(used, 0) - used
+        _, _, after = _detail(
+            x, token, live, key, rest, limited, down, up, signs, tables, words, at, last
+        )
+        wrong = tl.max((after - at != used).to(tl.int32), 0)
+        used = after - at
+    at = position + tl.cumsum(used, 0) - used
+    s, x, _ = _detail(x, token, live, key, rest, limited, down, up, signs, tables, words, at, last)
+    return s, x, position + tl.sum(used, 0)
+
+
 @triton.jit(do_not_specialize=["n", "tables"])
 def decode_runs(
     words, offsets, sizes, states, positions, lanes, ends, places, told, down, up,
@@ -184,19 +207,10 @@ def decode_runs(
             x, position = _refill_in_turn(x, words, position, last)
             s = m - 2 * m * negative
         else:
-            used = tl.full([LANES], 0, tl.int32)
-            wrong = tl.max(hard.to(tl.int32), 0)
-            s = tl.full([LANES], 0, tl.int64)
-            y = x
-            while wrong > 0:
-                at = position + tl.cumsum(used, 0) - used
-                s, y, after = _detail(
-                    x, token, live, key, rest, limited, least, most, signs, tables, words, at, last
-                )  # fmt: skip
-                wrong = tl.max((after - at != used).to(tl.int32), 0)
-                used = after - at
-            x = y
-            position += tl.sum(used, 0)
+            s, x, position = _details(
+                x, token, live, key, rest, limited, least, most, signs, tables, words, position,
+                last, LANES,
+            )  # fmt: skip
         tl.store(out + first + place, s.to(tl.int32), mask=live)
         t, place, least, most = next_t, next_place, next_least, next_most
     tl.store(states + tile * LANES + lane, x)
@@ -299,19 +313,10 @@ def decode_chains(
             live = mine & (token != 0)
             key = ((t >> 8) & 255) + second * quantiser
             rest = tl.where(live, ((t >> 16) & 127) - 32, 0)
-            s = none
-            wrong = tl.max(live.to(tl.int32), 0)
-            used = tl.full([LANES], 0, tl.int32)
-            y = x
-            while wrong > 0:
-                at = position + tl.cumsum(used, 0) - used
-                s, y, after = _detail(
-                    x, token, live, key, rest, lane < 0, none, none, signs, tables, words, at, last
-                )
-                wrong = tl.max((after - at != used).to(tl.int32), 0)
-                used = after - at
-            x = y
-            position += tl.sum(used, 0)
+            s, x, position = _details(
+                x, token, live, key, rest, lane < 0, none, none, signs, tables, words, position,
+                last, LANES,
+            )  # fmt: skip
             tl.store(out + first + i, _halves(s, quantiser).to(tl.int32), mask=mine)
             turn = tl.load(next_turn + turn * 2 + (s & 1).to(tl.int32), mask=mine, other=0)
             tl.store(turns + tile * LANES + chain, turn, mask=mine)
