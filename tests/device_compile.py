@@ -17,7 +17,7 @@ POINTERS = {
     "*i8": "",
     "*u8": "own faces up_own up_faces log x maps coded slots keys",
     "*i16": "mag up_mag hints words signs",
-    "*i32": "q weights expected skips told ends predicted places kept down up symbols backs target "
+    "*i32": "shares raws q weights expected skips told ends predicted places kept down up symbols backs target "
     "r low values sizes positions lanes bounded pairs zeros next_turn turns hist",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",

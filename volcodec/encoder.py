@@ -225,12 +225,12 @@ class VolumeEncoder:
         parts = 2 * min(2 * max(1, self.count // 24), _SUPPORT_TILES)
         chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
         with_masks = self._sample(chosen, exact)
-        total = sum(t.size for t in with_masks.values())
-        masks = sum(len(t.streams[1]) for t in with_masks.values())
+        total = sum(with_masks[i].size for i in chosen)
+        masks = sum(len(with_masks[i].streams[1]) for i in chosen)
         decided = not free and masks <= 0.8 * SUPPORT_SHARE * (total - masks)
         if not decided:
             plain = self._sample(chosen, s)
-            without = sum(t.size for t in plain.values())
+            without = sum(plain[i].size for i in chosen)
             overhead = 64 * len(chosen)
             limit = 1.0 if free else 1 + SUPPORT_SHARE
             if total + overhead > limit * (without + overhead):
@@ -240,7 +240,10 @@ class VolumeEncoder:
         return exact
 
     def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
-        """Some tiles, coded; they are used again if these become the settings of the file."""
+        """Tiles, coded, at least those asked for.
+
+        They are used again if these become the settings of the file.
+        """
         found = self._each(partial(TileCoder.encode, s=s), indices, "support")
         return dict(zip(indices, found, strict=True))
 

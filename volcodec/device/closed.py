@@ -18,7 +18,7 @@ from ..entropy.tables import COST_BITS, TOKENS
 from ..scales import KEPT_FROM, ScaleCoder, levels_of
 from .bank import DeviceBank
 from .batch import Band, Batch, Class, Scratch
-from .kernels import contexts, encoding
+from .kernels import encoding
 from .launch import Upload, blocks
 
 _NEVER = 1 << 20
@@ -34,29 +34,42 @@ class _Run:
     keys: torch.Tensor
 
 
+@dataclass
+class _Level:
+    """Of one level of one tile: tables (uint8 (contexts,)), what tokens cost, the least table."""
+
+    mapping: np.ndarray
+    units: int
+    least: int
+
+
+def _levels(hist: np.ndarray) -> list[list[_Level]]:
+    """Levels of tiles, from histograms (int64 (levels, tiles, contexts, tokens))."""
+    tables = classic_tables()
+    both = np.stack([hist, np.zeros_like(hist)])
+    maps, units, least = choose_tables(both, tables, len(tables), True)
+    return [
+        [_Level(m, u, k) for m, u, k in zip(*level, strict=True)]
+        for level in zip(maps, units.tolist(), least.tolist(), strict=True)
+    ]
+
+
 class _Plan:
-    """How one scale of one tile is written; ``hists`` int64 (contexts, tokens), of its levels.
+    """How one scale of one tile is written. ``kept``: limits of predictions, where it states any."""
 
-    ``kept``: the limits of predictions, where it states any.
-    """
-
-    def __init__(self, hists: list[np.ndarray], kept: bytes) -> None:
-        tables = classic_tables()
+    def __init__(self, levels: list[_Level], kept: bytes) -> None:
+        count = len(classic_tables())
         self.kept = kept
-        self.empty = not kept and not any(h[:, 1:].any() for h in hists)
+        self.empty = not kept and all(level.least == count for level in levels)
         self.skip, self.lanes_log2, self.bytes, self.room = _NEVER, 0, 0, 0
         self.maps: list[np.ndarray] = []
         if self.empty:
             return
-        units, self.skip = 0, len(tables)
-        for hist in hists:
-            both = np.stack([hist, np.zeros_like(hist)])
-            mapping, more, least = choose_tables(both, tables, len(tables), True)
-            units, self.skip = units + more, min(self.skip, least)
-            self.maps.append(mapping)
-        payload = units // (8 << COST_BITS)
-        self.lanes_log2 = lanes_log2(payload)
-        self.bytes = 2 + len(kept) + CONTEXTS * len(hists) + (4 << self.lanes_log2) + payload
+        self.skip = min(level.least for level in levels)
+        self.maps = [level.mapping for level in levels]
+        payload = sum(level.units for level in levels) // (8 << COST_BITS)
+        self.lanes_log2 = lanes_log2(payload, True)
+        self.bytes = 2 + len(kept) + CONTEXTS * len(levels) + (4 << self.lanes_log2) + payload
         self.room = payload // 2 + payload // 16 + _SLACK
 
     def written(self, states: np.ndarray, words: np.ndarray) -> bytes:
@@ -120,7 +133,7 @@ class ClosedEncoder(Batch):
         )
         for of_level, level in zip(hist, levels, strict=True):
             self._level(level, of_level)
-        by_level = dict(zip(levels, self._whole(hist, levels), strict=True))
+        by_level = dict(zip(levels, _levels(self._whole(hist, levels)), strict=True))
         plans = [
             [
                 _Plan([by_level[level][tile] for level in wanted], b"" if scale else limits)
@@ -230,20 +243,16 @@ class ClosedEncoder(Batch):
         place: tuple[torch.Tensor, ...],
     ) -> None:  # fmt: skip
         """Encode a run of every tile."""
-        c, told = run.c, scratch.told
+        c = run.c
+        listed = scratch.places, scratch.kept, scratch.told
         grid, block = blocks(c.total, self.device)
-        encoding.tell[grid](
-            run.keys, maps, skips, told, scratch.coded, c.total, c.n,
-            CODED=contexts.CODED, BLOCK=block,
-        )  # fmt: skip
+        encoding.mark[grid](run.keys, maps, skips, scratch.coded, c.total, c.n, BLOCK=block)
         coded = scratch.coded[: c.total].view(self.count, c.n)
         ends = torch.cumsum(coded, 1, dtype=torch.int32)
-        contexts.compact[grid](
-            told, ends, told, told, told, scratch.places, scratch.kept, told, told,
-            *c.geometry, 1, 1, 1, 1, LIMITED=False, EXPECTS=False, CODED=contexts.CODED,
-            BLOCK=block,
+        encoding.pushes[grid](
+            run.keys, maps, scratch.coded, ends, run.symbols, self.tables.pairs, *listed, c.total,
+            c.n, BLOCK=block,
         )  # fmt: skip
         encoding.encode_runs[(self.count,)](
-            *place, ends, scratch.places, scratch.kept, run.symbols, self.tables.pairs, c.n,
-            LANES=MAX_LANES, num_warps=1,
+            *place, ends, *listed, c.n, LANES=MAX_LANES, num_warps=1,
         )  # fmt: skip

@@ -132,7 +132,9 @@ class DeviceEncoder(VolumeEncoder):
         return iter([found[i] for i in range(self.count)])
 
     def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
-        return self._encoded(list(indices), s, "support")
+        # all tiles at once take little longer than some
+        together = self.count <= tiles_at_once(box_shape(self.per_frame[0]), self.device)
+        return self._encoded(list(range(self.count) if together else indices), s, "support")
 
     def _encoded(self, indices: list[int], s: Settings, stage: str) -> dict[int, Tile]:
         shapes: dict[Shape, list[int]] = {}
@@ -203,7 +205,7 @@ class DeviceEncoder(VolumeEncoder):
             support.encode_specials(seen.specials_in(shape)) if seen.special is not None else b""
         )
         mask = support.encode_mask(seen.mask_in(shape)) if seen.masked is not None else b""
-        last = correction.encode(fix.dense(shape))
+        last = correction.encode(fix.dense(shape)) if fix.places.size else b""
         raw_size = int(np.prod(shape)) * self.dtype.itemsize
         if size + len(last) >= raw_size / _RAW_SHARE:
             values = self._read(index)

@@ -130,32 +130,40 @@ def _compact(
 
 def choose_tables(
     hist: np.ndarray, tables: Tables, count: int, classical: bool
-) -> tuple[np.ndarray, int, int]:
-    """The tables of a level's contexts or, of a network, of its indices (uint8).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tables of levels' contexts or, of a network, of their indices (uint8 (..., contexts)).
 
-    ``hist`` (int64, (2, contexts, TOKENS)): tokens, of both quantisers where there are two, whose
-    ``count`` tables each follow one another. Also what the tokens cost, and the least table that
-    any but zeros have (``count`` where all are zero).
+    ``hist`` (int64, (2, ..., contexts, TOKENS)): tokens, of both quantisers where there are two,
+    whose ``count`` tables each follow one another. Also what the tokens of each level cost, and the
+    least table that any but zeros have (``count`` where all are zero), both int64 (...).
     """
-    by_table = np.zeros((hist.shape[1], count), np.int64)
-    _add_costs(hist[0], tables.cost[:count], by_table)
+    by_table = np.zeros((*hist.shape[1:-1], count), np.int64)
+    _add_costs(hist[0].reshape(-1, TOKENS), tables.cost[:count], by_table.reshape(-1, count))
     if len(tables) > count:
-        _add_costs(hist[1], tables.cost[count:], by_table)
-    mapping = np.argmin(by_table, axis=1)
-    rows = np.arange(mapping.size)
+        _add_costs(hist[1].reshape(-1, TOKENS), tables.cost[count:], by_table.reshape(-1, count))
+    mapping = np.argmin(by_table, axis=-1)
+    costs = np.take_along_axis(by_table, mapping[..., None], -1)[..., 0]
     if not classical:
-        gain = by_table[rows, rows] - by_table[rows, mapping]
-        mapping = np.where(gain > (_PAIR_BITS + 4) << COST_BITS, mapping, rows)
-    used = hist[:, :, 1:].any(axis=(0, 2))
-    least = int(mapping[used].min(initial=count))
-    return mapping.astype(np.uint8), int(by_table[rows, mapping].sum()), least
+        own = np.broadcast_to(np.arange(mapping.shape[-1]), mapping.shape)
+        usual = np.take_along_axis(by_table, own[..., None], -1)[..., 0]
+        worth = usual - costs > (_PAIR_BITS + 4) << COST_BITS
+        mapping, costs = np.where(worth, mapping, own), np.where(worth, costs, usual)
+    used = hist[..., 1:].any(axis=(0, -1))
+    least = np.where(used, mapping, count).min(axis=-1)
+    return mapping.astype(np.uint8), costs.sum(axis=-1), least
 
 
-def lanes_log2(payload: int) -> int:
-    """Lanes, as a power of two, for so many bytes of words."""
-    if payload >= 1 << 16:
-        return 5
-    return 0 if payload < 1024 else 2 if payload < 8192 else 3
+def lanes_log2(payload: int, classical: bool) -> int:
+    """Lanes, as a power of two, for so many bytes of words.
+
+    Each takes two bytes or three. ``classical`` streams, which are for speed, have more of them:
+    a device takes the symbols of all lanes in the time of one.
+    """
+    if payload < 1024:
+        return 0
+    if classical:
+        return 4 if payload < 4096 else 5
+    return 2 if payload < 8192 else 3 if payload < 1 << 16 else 5
 
 
 class Plan:
@@ -204,8 +212,8 @@ class Plan:
             mapping, more, least = choose_tables(hist, tables, count, classical)
             if classical:
                 self.head += mapping.tobytes()
-            units += more
-            skip = min(skip, least)
+            units += int(more)
+            skip = min(skip, int(least))
             self.maps.append(mapping)
         self.skip = skip
         names = np.arange(contexts)
@@ -216,7 +224,7 @@ class Plan:
                 pairs = np.stack([changed, mapping[changed]], axis=1).astype(np.uint8)
                 self.head += bytes([changed.size]) + pairs.tobytes()
         payload = units // (8 << COST_BITS)
-        self.lanes_log2 = lanes_log2(payload)
+        self.lanes_log2 = lanes_log2(payload, classical)
         self.bytes = 2 + len(self.head) + (4 << self.lanes_log2) + payload
 
     def write(self) -> bytes:
