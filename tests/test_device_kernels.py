@@ -24,6 +24,7 @@ import torch
 from volcodec.device.bank import bank_on
 from volcodec.device.kernels import contexts
 from volcodec.device.kernels import rans as kernels
+from volcodec.device.launch import warp
 
 on_device.quick_interpreter()
 DEVICE = on_device.DEVICE
@@ -122,7 +123,7 @@ def test_runs(bank: str, kind: str) -> None:
         kernels.decode_runs[(len(lanes),)](
             *tiles.place, _on(ends), _on(ends - 1), _on(told), _on(down), _on(up),
             _on(np.array(limited, np.int32)), on.learned.slots, on.learned.pairs, on.signs, out, n,
-            len(t), LIMITED=kind == "limited", LANES=rans.MAX_LANES, num_warps=1,
+            len(t), LIMITED=kind == "limited", **warp(DEVICE),
         )  # fmt: skip
         assert np.array_equal(out.cpu().numpy(), every[here])
     tiles.check_end()
@@ -173,13 +174,13 @@ def test_dependent_runs(chains: int, monkeypatch: pytest.MonkeyPatch) -> None:
             places[i, : there.sum()], kept[i, : there.sum()] = np.flatnonzero(there), told[i][there]
         kernels.decode_chain[(len(lanes),)](
             *tiles.place, _on(ends), _on(places), _on(kept), *coding, on.zeros, on.next_turn, out,
-            n, len(t), second, LANES=rans.MAX_LANES, num_warps=1,
+            n, len(t), second, **warp(DEVICE),
         )  # fmt: skip
     else:
         turned = torch.zeros((len(lanes), chains), dtype=torch.int32, device=DEVICE)
         kernels.decode_chains[(len(lanes),)](
             *tiles.place, _on(np.stack(told)), *coding, on.next_turn, turned, out, n, len(t),
-            second, CODED=contexts.CODED, LANES=rans.MAX_LANES, num_warps=1,
+            second, CODED=contexts.CODED, **warp(DEVICE),
         )  # fmt: skip
     assert np.array_equal(out.cpu().numpy(), np.stack(every))
     tiles.check_end()
@@ -198,7 +199,7 @@ def test_streams_that_end_early_stay_inside() -> None:
     kernels.decode_runs[(2,)](
         *tiles.place, _on(ends), _on(ends - 1), _on(told), _on(ends), _on(ends),
         _on(np.zeros(2, np.int32)), on.learned.slots, on.learned.pairs, on.signs, out, n,
-        len(used.tables), LIMITED=False, LANES=rans.MAX_LANES, num_warps=1,
+        len(used.tables), LIMITED=False, **warp(DEVICE),
     )  # fmt: skip
     assert (tiles.positions > tiles.sizes).all()
 

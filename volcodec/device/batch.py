@@ -142,6 +142,33 @@ class Band:
         return BAND_ORDER[: BAND_ORDER.index(self.number)] if self.number else ()
 
     @property
+    def seen(self) -> tuple[torch.Tensor, ...]:
+        """What contexts look at: arrays of its level, and of the parent level."""
+        own = self.arrays
+        up = self.parent if self.parent is not None else own
+        return own.mag, own.own, own.faces, up.mag, up.own, up.faces
+
+    @cached_property
+    def geometry(self) -> tuple[int, ...]:
+        """Its number, the siblings before it and how many, and the extents of what is seen."""
+        up = self.parent if self.parent is not None else self.arrays
+        order = sum(sibling << 3 * k for k, sibling in enumerate(self.siblings))
+        rows = *self.arrays.rows, *up.rows, *self.extents
+        return self.number, order, len(self.siblings), *rows
+
+    @property
+    def divisor(self) -> int:
+        """Four times the features whose mean is a classical context."""
+        parents = PARENT if self.parent is not None else 0
+        return 4 * (2 * OWN + parents + 2 * len(self.siblings))
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Of its positions in the target: extents on y and x, and size, offset, and span."""
+        z, y, x = self.target.shape[1:]
+        return y, x, z * y * x, *self.offset, 2 if self.number else 1
+
+    @property
     def offset(self) -> tuple[int, int, int]:
         """Where it begins in the level, on z, y and x."""
         return self.number >> 2 & 1, self.number >> 1 & 1, self.number & 1
@@ -234,16 +261,29 @@ class Batch:
             predicted = predicted.clamp_(least, most)
         return hints, predicted
 
+    def tell(
+        self, band: Band, c: Class, maps: torch.Tensor, skips: torch.Tensor, weights: torch.Tensor
+    ) -> None:  # fmt: skip
+        """What is decoded so far tells of the symbols of a class; see the kernel ``keys``."""
+        if self.classical and not band.expects:
+            grid, block = blocks(c.total, self.device)
+            contexts.classify[grid](
+                *band.seen, band.hints, self.bank.log, maps, skips, band.scratch.told,
+                band.scratch.coded, *c.geometry, *band.geometry, band.divisor,
+                PARENT=band.parent is not None, CODED=contexts.CODED, BLOCK=block,
+            )  # fmt: skip
+            return
+        self.features(band, c, weights)
+        self.keys(band, c, maps, skips)
+
     def features(self, band: Band, c: Class, weights: torch.Tensor) -> None:
         """Features of a class, and what is expected of it."""
-        arrays, scratch = band.arrays, band.scratch
-        up = band.parent if band.parent is not None else arrays
-        order = sum(sibling << 3 * k for k, sibling in enumerate(band.siblings))
+        scratch = band.scratch
+        number, *geometry = band.geometry
         grid, block = blocks(c.total, self.device)
         contexts.features[grid](
-            arrays.mag, arrays.own, arrays.faces, up.mag, up.own, up.faces, band.hints, band.q,
-            weights, self.bank.log, scratch.features, scratch.expected, *c.geometry, band.number,
-            c.number, order, len(band.siblings), *arrays.rows, *up.rows, *band.extents,
+            *band.seen, band.hints, band.q, weights, self.bank.log, scratch.features,
+            scratch.expected, *c.geometry, number, c.number, *geometry,
             PARENT=band.parent is not None, EXPECTS=band.expects, HALVED=self.coder.halved,
             BLOCK=block,
         )  # fmt: skip
@@ -252,15 +292,13 @@ class Batch:
         """What the features of a class say of its symbols; see the kernel."""
         bank, scratch = self.bank, band.scratch
         net = band.number * 8 + c.number
-        more = 2 * len(band.siblings)
-        divisor = 4 * (2 * OWN + (PARENT if band.parent is not None else 0) + more)
         h1, h2 = bank.widths
         grid, block = blocks(c.total, self.device, _POSITIONS)
         contexts.keys[grid](
             scratch.features, scratch.expected, maps, skips, bank.w1[net],
             bank.b1[net, level_kind(band.level)], bank.w2[net], bank.b2[net], bank.w3[net],
             bank.b3[net : net + 1], *bank.scales, scratch.told, scratch.coded,
-            c.total, c.n, FIXED + more, divisor, bank.choices - 1,
+            c.total, c.n, FIXED + 2 * len(band.siblings), band.divisor, bank.choices - 1,
             0 if self.classical else bank.zero[net][level_kind(band.level)],
             LEARNED=not self.classical, EXPECTS=band.expects, H1=h1, H2=h2,
             ROWS=contexts.FEATURE_ROWS, CODED=contexts.CODED, BLOCK=block,
@@ -268,13 +306,11 @@ class Batch:
 
     def scatter(self, band: Band, c: Class, symbols: torch.Tensor, backs: torch.Tensor) -> None:
         """Take the symbols (int32, (tiles, n)) of a class."""
-        span = 2 if band.number else 1
-        z, y, x = band.target.shape[1:]
         grid, block = blocks(c.total, self.device)
         contexts.scatter[grid](
             symbols, band.scratch.expected, band.predicted, backs, band.arrays.mag, band.q,
             band.target, *c.geometry, band.number, *band.arrays.rows, *band.extents, band.step,
-            y, x, z * y * x, *band.offset, span, PREDICTED=self.coder.predicted,
+            *band.place, PREDICTED=self.coder.predicted,
             OFFSETS=self.coder.has_offsets and band.number > 0 and band.step > 1,
             EXPECTS=band.expects, HALVED=self.coder.halved, BLOCK=block,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from ..scales import KEPT_FROM, ScaleCoder, levels_of
 from .bank import DeviceBank
 from .batch import Band, Batch, Class, Scratch
 from .kernels import encoding
-from .launch import Upload, blocks
+from .launch import Upload, blocks, warp
 
 _NEVER = 1 << 20
 _SLACK = 256  # words beyond what costs tell that a stream may need
@@ -55,7 +55,7 @@ def _levels(hist: np.ndarray) -> list[list[_Level]]:
 
 
 class _Plan:
-    """How one scale of one tile is written. ``kept``: limits of predictions, where it states any."""
+    """How one scale of one tile is written. ``kept``: limits of predictions, if it states any."""
 
     def __init__(self, levels: list[_Level], kept: bytes) -> None:
         count = len(classic_tables())
@@ -98,8 +98,6 @@ class ClosedEncoder(Batch):
         super().__init__(coder, bank, count, (z, y, x), levels, True, step, tiles.device)
         self.tiles, self.hidden = tiles, hidden
         self.scales = scales
-        self._blank = self._zeros(torch.uint8, 256), self._zeros(torch.int32)
-        self._no_weights = self._zeros(torch.int32)
         self._runs: dict[int, list[_Run]] = {}
         self.sizes: list[int] = []
         self._limits = self._limited()
@@ -153,16 +151,16 @@ class ClosedEncoder(Batch):
         for band in self.walk(level):
             symbols = self._quantised(band)
             for c in band.classes:
-                z, y, x = c.offset
-                own = symbols[:, z::2, y::2, x::2].reshape(self.count, c.n).contiguous()
-                self.features(band, c, self._no_weights)
-                self.keys(band, c, *self._blank)
-                told = band.scratch.told
+                run = _Run(c, *(torch.empty((self.count, c.n), dtype=kind, device=self.device)
+                                for kind in (torch.int32, torch.uint8)))  # fmt: skip
+                runs.append(run)
                 grid, block = blocks(c.total, self.device)
-                encoding.tally[grid](own, told, hist, c.total, c.n, CONTEXTS, TOKENS, BLOCK=block)
-                keys = (told[: c.total] >> 8 & 255).to(torch.uint8)
-                runs.append(_Run(c, own, keys))
-                self.scatter(band, c, own, self._no_weights)
+                encoding.examine[grid](
+                    *band.seen, band.hints, self.bank.log, symbols, band.predicted, band.target,
+                    run.symbols, run.keys, hist, *c.geometry, *band.geometry, band.divisor,
+                    band.step, *band.place, CONTEXTS, TOKENS, PARENT=band.parent is not None,
+                    BLOCK=block,
+                )  # fmt: skip
             self.close(band)
 
     def _quantised(self, band: Band) -> torch.Tensor:
@@ -177,7 +175,7 @@ class ClosedEncoder(Batch):
         if self.hidden is not None:
             left = left.masked_fill_(part(self.hidden), 0)
         if band.step == 1:
-            return left
+            return left.contiguous()
         steps = left.to(torch.float64).mul_(1.0 / band.step)
         size = steps.abs().add_(0.5).to(torch.int64)
         return torch.where(steps >= 0, size, -size).to(torch.int32)
@@ -210,9 +208,9 @@ class ClosedEncoder(Batch):
         scratch = Scratch.of(largest, self.device)
         ended = []
         for scale, given, wanted in zip(plans, keys, self._members(), strict=True):
-            start, states, positions, lanes, maps, skips = (upload[key] for key in given)
+            start, states, positions, width, maps, skips = (upload[key] for key in given)
             if not all(plan.empty for plan in scale):
-                place = (words, start, states, positions, lanes)
+                place = (words, start, states, positions, width)
                 for k, level in reversed(list(enumerate(wanted))):
                     for run in reversed(self._runs[level]):
                         self._push(run, scratch, maps[k], skips, place)
@@ -254,5 +252,5 @@ class ClosedEncoder(Batch):
             c.n, BLOCK=block,
         )  # fmt: skip
         encoding.encode_runs[(self.count,)](
-            *place, ends, *listed, c.n, LANES=MAX_LANES, num_warps=1,
+            *place, ends, *listed, c.n, **warp(self.device),
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Decoding into a tensor on a device: tiles of one shape and coding together, in large batches.
 
 What is left to the processor: constants, raw tiles, those on an autoencoder's base and those that
-follow a frame or are restored by a filter, previews; and the streams of masks, specials and corrections, whose bits depend on
-each other one by one. Their results are brought to the device.
+follow a frame or are restored by a filter, previews; and the streams of masks, specials and
+corrections, whose bits depend on each other one by one. Their results are brought to the device.
 """
 
 from __future__ import annotations

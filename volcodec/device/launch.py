@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import triton
 
+from ..entropy.rans import MAX_LANES
+
 _ALIGN = 16
 _INTERPRETED = 1 << 14  # positions of a program where it is interpreted: few programs, long vectors
 
@@ -23,6 +25,12 @@ def blocks(total: int, device: torch.device, size: int = 256) -> tuple[tuple[int
     if device.type != "cuda":
         size = min(triton.next_power_of_2(max(total, 16)), _INTERPRETED)
     return (triton.cdiv(total, size),), size
+
+
+def warp(device: torch.device) -> dict[str, Any]:
+    """Constants of a kernel whose program is the lanes of one stream: a warp."""
+    vote = device.type == "cuda" and torch.version.hip is None
+    return {"LANES": MAX_LANES, "VOTE": vote, "num_warps": 1}
 
 
 class Upload:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..entropy.rans import MAX_LANES
 from ..entropy.trellis import CHAINS, chains_of
 from ..scales import ScaleCoder, levels_of
 from .bank import DeviceBank
 from .batch import Band, Batch, Class, Shape
 from .kernels import contexts, rans
-from .launch import Upload
+from .launch import Upload, warp
 from .streams import ScaleStreams
 
 _EVERYTHING = (-(2**31), 2**31 - 1)
@@ -66,8 +65,7 @@ class BatchDecoder(Batch):
         """Decode a band of level number ``i`` of the scale, class by class."""
         on = streams.on
         for c in band.classes:
-            self.features(band, c, on["weights"][i])
-            self.keys(band, c, on["maps"][i], on["skips"])
+            self.tell(band, c, on["maps"][i], on["skips"], on["weights"][i])
             self._symbols(band, c, streams)
             self.scatter(band, c, band.scratch.symbols, on["backs"][i])
         self.close(band)
@@ -80,12 +78,12 @@ class BatchDecoder(Batch):
         )  # fmt: skip
         second = 0 if self.classical else bank.choices
         coding = (tables.slots, tables.pairs, bank.signs)
-        warp = {"LANES": MAX_LANES, "num_warps": 1}
+        lanes = warp(self.device)
         if self.coder.halved and chains_of(c.n) == CHAINS:
             turns = self._zeros(torch.int32, CHAINS)
             rans.decode_chains[(self.count,)](
                 *place, scratch.told, *coding, bank.next_turn, turns, scratch.symbols, c.n,
-                tables.count, second, CODED=contexts.CODED, **warp,
+                tables.count, second, CODED=contexts.CODED, **lanes,
             )  # fmt: skip
             return
         ends = self.list_coded(band, c, on["limits"], streams.limited)
@@ -93,11 +91,11 @@ class BatchDecoder(Batch):
         if self.coder.halved:
             rans.decode_chain[(self.count,)](
                 *place, ends, scratch.places, scratch.kept, *coding, bank.zeros, bank.next_turn,
-                scratch.symbols, c.n, tables.count, second, **warp,
+                scratch.symbols, c.n, tables.count, second, **lanes,
             )  # fmt: skip
         else:
             rans.decode_runs[(self.count,)](
                 *place, ends, scratch.places, scratch.kept, scratch.down, scratch.up,
                 on["bounded"], *coding, scratch.symbols, c.n, tables.count,
-                LIMITED=streams.limited, **warp,
+                LIMITED=streams.limited, **lanes,
             )  # fmt: skip

@@ -100,7 +100,8 @@ def _number(value: float, dtype: np.dtype[Any]) -> float:
 
 
 def _scalar(value: Any, like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(float(value), dtype=like.dtype, device=like.device)
+    # filled there: a copy would wait for all that was launched before
+    return torch.full((), float(value), dtype=like.dtype, device=like.device)
 
 
 def rounded(v: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:

@@ -11,11 +11,9 @@ import numpy as np
 from ..errors import FormatError
 from ..kernel import kernel
 from ..support import binary
-from . import taps
+from .activity import activity, padded
+from .rows import LANES, PACKED, restored_block
 from .taps import BINS, FEATURES
-
-SHIFT: Final = 8
-"""Weights are applied in multiples of 2**-SHIFT."""
 
 FINEST: Final = 3
 """Weights of a class are multiples of 2**(e - SHIFT) with 0 <= e <= FINEST."""
@@ -40,19 +38,21 @@ class Filter:
     weights: np.ndarray
 
     def table(self) -> np.ndarray:
-        """Weights by bin in multiples of 2**-SHIFT: int32, (FEATURES, BINS)."""
-        out = np.zeros((FEATURES, BINS), np.int32)
+        """Weights by bin in multiples of 2**-SHIFT: int32, (BINS, PACKED).
+
+        Of two features side by side, the first in the lower half.
+        """
+        out = np.zeros((BINS, 2 * PACKED), np.int32)
         for start, e, w in zip(self.starts, self.scales, self.weights, strict=True):
-            out[:, start:] = (w << e)[:, None]
-        return out
+            out[start:, :FEATURES] = w << e
+        return out[:, 1::2] << 16 | out[:, ::2] & 0xFFFF
 
     def apply(self, integers: np.ndarray) -> np.ndarray:
         """The restored integers (int32, (Z, Y, X)) of a tile."""
-        p = taps.padded(integers)
-        bins = taps.activity(p)
+        p = padded(integers)
+        bins = activity(p, integers.shape[2])
         out = np.empty(integers.shape, np.int32)
-        rows = np.empty((FEATURES, integers.shape[2]), np.int32)
-        _apply(p, bins, self.table(), rows, out)
+        _apply(p, bins, self.table(), self.starts[0], np.empty(bins.shape[2], np.int32), out)
         return out
 
     def pack(self) -> bytes:
@@ -88,29 +88,17 @@ def unpack(data: bytes) -> tuple[Filter, bytes]:
 
 @kernel
 def _apply(
-    p: np.ndarray, bins: np.ndarray, table: np.ndarray, rows: np.ndarray, out: np.ndarray
-) -> None:
+    p: np.ndarray, bins: np.ndarray, table: np.ndarray, first: int, row: np.ndarray,
+    out: np.ndarray,
+) -> None:  # fmt: skip
     nz, ny, nx = out.shape
-    first = table.shape[1]
-    for b in range(table.shape[1] - 1, -1, -1):
-        for k in range(table.shape[0]):
-            if table[k, b] != 0:
-                first = b
     for z in range(nz):
         for y in range(ny):
-            line, centre, classes = out[z, y], p[z + 3, y + 3], bins[z, y]
-            most = np.int32(0)
+            for x in range(0, row.size, LANES):
+                restored_block(p, z, y, x, bins, first, table, row)
+            line = out[z, y]
             for x in range(nx):
-                most = max(most, classes[x])
-                line[x] = 0
-            if most >= first:
-                taps.features(p, z, y, rows)
-                for k in range(table.shape[0]):
-                    row, weights = rows[k], table[k]
-                    for x in range(nx):
-                        line[x] += np.int32(weights[classes[x]] * row[x])
-            for x in range(nx):
-                line[x] = np.int32(centre[x + 3] + ((line[x] + 128) >> 8))
+                line[x] = row[x]
 
 
 @kernel

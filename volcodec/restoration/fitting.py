@@ -1,31 +1,30 @@
 """The filter that pays for itself: least squares by class, classes and weights by their bits.
 
-Wiener filters by class of activity, as video codecs have them (Tsai et al., "Adaptive Loop Filtering
-for Video Coding", 2013; Karczewicz et al., "VVC In-Loop Filters", 2021), here for three
+Wiener filters by class of activity, as video codecs have them (Tsai et al., "Adaptive Loop
+Filtering for Video Coding", 2013; Karczewicz et al., "VVC In-Loop Filters", 2021), here for three
 dimensions: the encoder sums the moments of what it sees of the decoded voxels and of their errors
 in narrow classes, merges neighbouring ones, and rounds weights, so that bits and the squared error
-in the units of bits are least.
+in the units of bits are least. All of it is sums in a fixed order, the same on every machine.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import math
+from typing import Final
 
-import numba
 import numpy as np
 
 from ..kernel import kernel
-from . import taps
-from .filters import FINEST, LARGEST, SHIFT, Filter
-from .taps import BINS, FEATURES
+from .filters import FINEST, LARGEST, Filter
+from .moments import ERROR, WIDTH, moments
+from .taps import FEATURES, SHIFT
 
-_WIDTH: Final = 20  # of moments: features, the error, padding
-_ERROR: Final = FEATURES
-_SAMPLES: Final = 1 << 18  # voxels, about, that a filter is fitted to
 _LEAST: Final = 100.0  # bits that the error must be worth for a filter to be tried
 _FEW: Final = 40  # samples below which a bin joins the next
 _NEW_CLASS: Final = 8.0  # bits
 _SWEEPS: Final = 3
+_BITS: Final = np.array([0.8] + [2.7 + 1.6 * math.log2(m) for m in range(1, LARGEST + 1)])
+"""What a weight costs, about, by its magnitude."""
 
 
 def fit(
@@ -36,50 +35,12 @@ def fit(
     ``hidden`` voxels (bool) do not count; ``worth``: the squared error that is worth a bit. None
     where no filter is worth its bits.
     """
-    p = taps.padded(decoded)
-    bins = taps.activity(p)
-    rows = decoded.shape[0] * decoded.shape[1]
-    every = max(1, min(rows, decoded.size // _SAMPLES))
-    moments = np.zeros((BINS, _WIDTH, _WIDTH))
-    counts = np.zeros(BINS, np.int64)
-    room = np.zeros((FEATURES, decoded.shape[2]), np.int32)
-    _sum(p, bins, original, hidden, every, room, np.zeros(_WIDTH), moments, counts)
-    moments *= every / worth
-    if moments[:, _ERROR, _ERROR].sum() < _LEAST:
+    seen, counts = moments(original, decoded, hidden)
+    seen /= worth
+    if seen[:, ERROR, ERROR].sum() < _LEAST:
         return None
-    firsts, sums = _merged(moments, counts)
+    firsts, sums = _merged(seen, counts)
     return _best(firsts, sums)
-
-
-@kernel
-def _sum(
-    p: np.ndarray, bins: np.ndarray, original: np.ndarray, hidden: np.ndarray, every: int,
-    rows: np.ndarray, f: np.ndarray, moments: np.ndarray, counts: np.ndarray,
-) -> None:  # fmt: skip
-    """Add the moments of every so many rows' voxels, by bin."""
-    nz, ny, nx = original.shape
-    for row in range(every // 2, nz * ny, every):
-        z, y = row // ny, row % ny
-        classes, centre = bins[z, y], p[z + 3, y + 3]
-        most = np.int32(0)
-        for x in range(nx):
-            most = max(most, classes[x])
-        if most == 0:
-            continue
-        taps.features(p, z, y, rows)
-        for x in range(nx):
-            b = classes[x]
-            if b == 0 or hidden[z, y, x]:
-                continue
-            counts[b] += 1
-            for k in range(FEATURES):
-                f[k] = np.float64(rows[k, x])
-            f[_ERROR] = np.float64(original[z, y, x]) - np.float64(centre[x + 3])
-            into = moments[b]
-            for j in range(_ERROR + 1):
-                fj = f[j]
-                for k in range(_WIDTH):
-                    into[j, k] += fj * f[k]
 
 
 def _merged(moments: np.ndarray, counts: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -101,78 +62,117 @@ def _merged(moments: np.ndarray, counts: np.ndarray) -> tuple[list[int], np.ndar
 def _best(firsts: list[int], sums: np.ndarray) -> Filter | None:
     """The classes, of neighbouring bins, that cost least bits, with their weights."""
     n = len(firsts)
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n + 1)]
-    totals = np.concatenate([np.zeros((1, _WIDTH, _WIDTH)), np.cumsum(sums, axis=0)])
-    spans = np.array([totals[j] - totals[i] for i, j in pairs])
-    a = spans[:, :FEATURES, :FEATURES]
-    b = spans[:, :FEATURES, _ERROR]
-    ridge = 1e-5 * np.trace(a, axis1=1, axis2=2) / FEATURES + 1e-6
-    solved = np.linalg.solve(a + ridge[:, None, None] * np.eye(FEATURES), b[..., None])[..., 0]
-    costs: dict[tuple[int, int], tuple[float, int, Any]] = {}
-    for pair, aa, bb, w in zip(pairs, a, b, solved, strict=True):
-        found = (0.0, 0, np.zeros(FEATURES, np.int32))
-        if np.isfinite(w).all():
-            for e in range(FINEST + 1):
-                whole = np.rint(np.clip(w * 2.0 ** (SHIFT - e), -(LARGEST >> e), LARGEST >> e))
-                cost = _NEW_CLASS + _rounded(aa, bb, whole, 2.0 ** (e - SHIFT), LARGEST >> e)
-                if cost < found[0]:
-                    found = (cost, e, whole.astype(np.int32))
-        costs[pair] = found
+    costs, scales = np.zeros((n, n)), np.zeros((n, n), np.int64)
+    weights = np.zeros((n, n, FEATURES))
+    _spans(sums, np.zeros((3, WIDTH, WIDTH)), costs, scales, weights)
     best = [0.0] + [np.inf] * n
     back = [0] * (n + 1)
-    for j in range(1, n + 1):
-        for i in range(j):
-            cost = best[i] + costs[i, j][0]
-            if cost < best[j]:
-                best[j], back[j] = cost, i
+    for j in range(n):
+        for i in range(j + 1):
+            cost = best[i] + costs[i, j]
+            if cost < best[j + 1]:
+                best[j + 1], back[j + 1] = cost, i
     if best[n] >= 0:
         return None
-    chosen = []
+    chosen: list[tuple[int, int]] = []
     j = n
     while j > 0:
-        chosen.append((firsts[back[j]], *costs[back[j], j][1:]))
+        chosen.append((back[j], j - 1))
         j = back[j]
     chosen.reverse()
-    while chosen and not chosen[0][2].any():
+    while not weights[chosen[0]].any():
         chosen.pop(0)
-    starts, scales, weights = zip(*chosen, strict=True)
-    return Filter(starts, scales, np.array(weights))
+    return Filter(
+        tuple(firsts[i] for i, _ in chosen),
+        tuple(int(scales[span]) for span in chosen),
+        np.array([weights[span] for span in chosen]).astype(np.int32),
+    )
 
 
-@numba.njit(cache=True, nogil=True)
-def _bits(w: float) -> float:
-    """What a weight costs, about."""
-    return 0.8 if w == 0 else 2.7 + 1.6 * np.log2(abs(w))
+@kernel
+def _spans(
+    sums: np.ndarray, room: np.ndarray, costs: np.ndarray, scales: np.ndarray, weights: np.ndarray
+) -> None:
+    """Bits of the classes from i to j, of ``sums``, and the scales and weights for them.
+
+    Where no weights are worth theirs, all of these are left zero.
+    """
+    a, scratch, rows = room
+    exact, whole, left = rows[:3]
+    for i in range(costs.shape[0]):
+        a[:] = 0
+        for j in range(i, costs.shape[0]):
+            for k in range(WIDTH):
+                for m in range(WIDTH):
+                    a[k, m] += sums[j, k, m]
+            _solve(a, scratch, exact)
+            for e in range(FINEST + 1):
+                cost = _NEW_CLASS + _rounded(a, exact, e, whole, left)
+                if cost < costs[i, j]:
+                    costs[i, j], scales[i, j] = cost, e
+                    for k in range(FEATURES):
+                        weights[i, j, k] = whole[k]
 
 
-@numba.njit(cache=True, nogil=True)
-def _rounded(a: np.ndarray, b: np.ndarray, w: np.ndarray, unit: float, largest: int) -> float:
-    """Change whole weights ``w``, one after the other, to what costs least; the whole cost."""
-    n = w.size
+@kernel
+def _solve(a: np.ndarray, m: np.ndarray, w: np.ndarray) -> None:
+    """The weights of least squares, by elimination: ``a`` is symmetric, its errors a column."""
+    trace = 0.0
+    for k in range(FEATURES):
+        trace += a[k, k]
+        for i in range(WIDTH):
+            m[k, i] = a[k, i]
+    for k in range(FEATURES):
+        m[k, k] += 1e-5 * trace / FEATURES + 1e-6
+    for k in range(FEATURES):
+        for i in range(k + 1, FEATURES):
+            share = m[k, i] / m[k, k]
+            for j in range(i, ERROR + 1):
+                m[i, j] -= share * m[k, j]
+    for k in range(FEATURES - 1, -1, -1):
+        w[k] = m[k, ERROR]
+        for i in range(k + 1, FEATURES):
+            w[k] -= m[k, i] * w[i]
+        w[k] /= m[k, k]
+        if not np.isfinite(w[k]):
+            w[k] = 0.0
+
+
+@kernel
+def _rounded(a: np.ndarray, exact: np.ndarray, e: int, w: np.ndarray, left: np.ndarray) -> float:
+    """Whole weights ``w``, in multiples of 2**(e - SHIFT), that cost little; the whole cost.
+
+    The ``exact`` ones are rounded, then changed, one after the other, to what costs least; ``left``
+    is what is left of the errors' column.
+    """
+    unit = 2.0 ** (e - SHIFT)
+    largest = LARGEST >> e
+    for k in range(FEATURES):
+        w[k] = np.rint(min(max(exact[k] / unit, -largest), largest))
+        left[k] = a[k, ERROR]
+    for k in range(FEATURES):
+        for i in range(FEATURES):
+            left[i] -= a[k, i] * (w[k] * unit)
     for _ in range(_SWEEPS):
         moved = False
-        for k in range(n):
-            others = -a[k, k] * w[k]
-            for i in range(n):
-                others += a[k, i] * w[i]
-            slope = b[k] - others * unit  # what is left for this weight to explain
+        for k in range(FEATURES):
+            slope = left[k] + a[k, k] * (w[k] * unit)  # what is left for this weight to explain
             best, least = w[k], np.inf
             for choice in range(4):
                 v = w[k] + choice - 1 if choice < 3 else 0.0
                 if abs(v) > largest:
                     continue
-                cost = v * unit * (v * unit * a[k, k] - 2 * slope) + _bits(v)
+                cost = v * unit * (v * unit * a[k, k] - 2 * slope) + _BITS[int(abs(v))]
                 if cost < least:
                     best, least = v, cost
             if best != w[k]:
+                for i in range(FEATURES):
+                    left[i] -= a[k, i] * ((best - w[k]) * unit)
                 w[k] = best
                 moved = True
         if not moved:
             break
     total = 0.0
-    for k in range(n):
-        row = 0.0
-        for i in range(n):
-            row += a[k, i] * w[i]
-        total += w[k] * unit * (row * unit - 2 * b[k]) + _bits(w[k])
+    for k in range(FEATURES):
+        total += _BITS[int(abs(w[k]))] - w[k] * unit * (a[k, ERROR] + left[k])
     return total

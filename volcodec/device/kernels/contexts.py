@@ -28,6 +28,97 @@ def _log(log, v, valid):
     return tl.load(log + tl.minimum(v, 4095), mask=valid, other=0).to(tl.int32)
 
 
+@triton.jit
+def place_of(i, n, cy, cx):
+    """Tiles of positions, and their places in a class: on z, y and x."""
+    tile = i // n
+    p = i - tile * n
+    plane = cy * cx
+    iz = p // plane
+    iy = (p - iz * plane) // cx
+    return tile, iz, iy, p - iz * plane - iy * cx
+
+
+@triton.jit
+def _around(m, px, pp, valid):
+    """Sums of what lies around places: on x, y and z, over edges, over corners (int32)."""
+    v0 = _pair(m, 1, valid)
+    v1 = _pair(m, px, valid)
+    v2 = _pair(m, pp, valid)
+    v3 = _pair(m, px + 1, valid) + _pair(m, px - 1, valid) + _pair(m, pp + 1, valid)
+    v3 += _pair(m, pp - 1, valid) + _pair(m, pp + px, valid) + _pair(m, pp - px, valid)
+    v4 = _pair(m, pp + px + 1, valid) + _pair(m, pp + px - 1, valid)
+    v4 += _pair(m, pp - px + 1, valid) + _pair(m, pp - px - 1, valid)
+    return v0, v1, v2, v3, v4
+
+
+@triton.jit
+def _faces_above(up_mag, u, oz, oy, ox, uy, ux, valid):
+    """Sum of the parents on the sides of a class (int32)."""
+    near = tl.load(up_mag + u + 2 * ox - 1, mask=valid, other=0).to(tl.int32)
+    near += tl.load(up_mag + u + (2 * oy - 1) * ux, mask=valid, other=0).to(tl.int32)
+    return near + tl.load(up_mag + u + (2 * oz - 1) * uy * ux, mask=valid, other=0).to(tl.int32)
+
+
+@triton.jit
+def context_of(
+    mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
+    oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor,
+    PARENT: tl.constexpr,
+):  # fmt: skip
+    """Contexts by the classical rule where nothing is expected; arguments as ``features`` has them.
+
+    ``divisor``: four times the features in the mean.
+    """
+    z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
+    inner = ((z + 1) * py + y + 1) * px + x + 1
+    v0, v1, v2, v3, v4 = _around(mag + (tile * 8 + band) * ps + inner, px, py * px, valid)
+    h = hints + tile * 2 * bs + (z * by + y) * bx + x
+    some = v0 | v1 | v2 | v3 | v4 | tl.load(h, mask=valid, other=0).to(tl.int32)
+    some |= tl.load(h + bs, mask=valid, other=0).to(tl.int32)
+    mean = _log(log, v0, valid) + _log(log, v1, valid) + _log(log, v2, valid)
+    mean = 2 * (mean + _log(log, v3, valid) + _log(log, v4, valid))
+    for k in range(count):
+        place = (tile * 8 + ((before >> (3 * k)) & 7)) * ps + inner
+        both = tl.load(own + place, mask=valid, other=0).to(tl.int32)
+        both += tl.load(faces + place, mask=valid, other=0).to(tl.int32)
+        some |= both
+        mean += both
+    if PARENT:
+        u = (tile * 8 + band) * us + ((iz + 1) * uy + iy + 1) * ux + ix + 1
+        both = tl.load(up_own + u, mask=valid, other=0).to(tl.int32)
+        both += tl.load(up_faces + u, mask=valid, other=0).to(tl.int32)
+        some |= both
+        mean += both + _log(log, _faces_above(up_mag, u, oz, oy, ox, uy, ux, valid), valid)
+    return tl.where(some != 0, 1 + tl.minimum(mean // divisor, 22), 0)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "before", "count", "py", "px", "ps",
+        "uy", "ux", "us", "by", "bx", "bs", "divisor",
+    ]
+)  # fmt: skip
+def classify(
+    mag, own, faces, up_mag, up_own, up_faces, hints, log, maps, skips, told, coded,
+    total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor,
+    PARENT: tl.constexpr, CODED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """What ``keys`` tells of positions by the classical rule, where nothing is expected."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    valid = i < total
+    tile, iz, iy, ix = place_of(i, n, cy, cx)
+    key = context_of(
+        mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
+        oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor, PARENT,
+    )  # fmt: skip
+    table = tl.load(maps + tile * 256 + key, mask=valid, other=0).to(tl.int32)
+    is_coded = (table >= tl.load(skips + tile, mask=valid, other=0)) & valid
+    flag = is_coded.to(tl.int32)
+    tl.store(told + i, table | (key << 8) | (32 << 16) | (flag << CODED), mask=valid)
+    tl.store(coded + i, flag.to(tl.uint8), mask=valid)
+
+
 @triton.jit(
     do_not_specialize=[
         "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "cls", "before", "count", "py", "px",
@@ -47,23 +138,11 @@ def features(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile = i // n
-    p = i - tile * n
-    plane = cy * cx
-    iz = p // plane
-    iy = (p - iz * plane) // cx
-    ix = p - iz * plane - iy * cx
+    tile, iz, iy, ix = place_of(i, n, cy, cx)
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     inner = ((z + 1) * py + y + 1) * px + x + 1
     pp = py * px
-    m = mag + (tile * 8 + band) * ps + inner
-    v0 = _pair(m, 1, valid)
-    v1 = _pair(m, px, valid)
-    v2 = _pair(m, pp, valid)
-    v3 = _pair(m, px + 1, valid) + _pair(m, px - 1, valid) + _pair(m, pp + 1, valid)
-    v3 += _pair(m, pp - 1, valid) + _pair(m, pp + px, valid) + _pair(m, pp - px, valid)
-    v4 = _pair(m, pp + px + 1, valid) + _pair(m, pp + px - 1, valid)
-    v4 += _pair(m, pp - px + 1, valid) + _pair(m, pp - px - 1, valid)
+    v0, v1, v2, v3, v4 = _around(mag + (tile * 8 + band) * ps + inner, px, pp, valid)
     h = hints + tile * 2 * bs + (z * by + y) * bx + x
     h0 = tl.load(h, mask=valid, other=0).to(tl.int32)
     h1 = tl.load(h + bs, mask=valid, other=0).to(tl.int32)
@@ -92,10 +171,7 @@ def features(
         some |= a.to(tl.int32) | b.to(tl.int32)
         tl.store(to + 5 * total, a, mask=valid)
         tl.store(to + 6 * total, b, mask=valid)
-        near += tl.load(up_mag + u + 2 * ox - 1, mask=valid, other=0).to(tl.int32)
-        near += tl.load(up_mag + u + (2 * oy - 1) * ux, mask=valid, other=0).to(tl.int32)
-        near += tl.load(up_mag + u + (2 * oz - 1) * uy * ux, mask=valid, other=0).to(tl.int32)
-        near = tl.where(some != 0, near, 0)
+        near += tl.where(some != 0, _faces_above(up_mag, u, oz, oy, ox, uy, ux, valid), 0)
     else:
         tl.store(to + 5 * total, near.to(tl.uint8), mask=valid)
         tl.store(to + 6 * total, near.to(tl.uint8), mask=valid)
@@ -195,18 +271,13 @@ def compact(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile = i // n
-    p = i - tile * n
+    tile, iz, iy, ix = place_of(i, n, cy, cx)
     t = tl.load(told + i, mask=valid, other=0)
     to = tile * n + tl.load(ends + i, mask=valid, other=1) - 1
     keep = valid & (((t >> CODED) & 1) != 0)
-    tl.store(places + to, p, mask=keep)
+    tl.store(places + to, i - tile * n, mask=keep)
     tl.store(kept + to, t, mask=keep)
     if LIMITED:
-        plane = cy * cx
-        iz = p // plane
-        iy = (p - iz * plane) // cx
-        ix = p - iz * plane - iy * cx
         at = tile * bs + ((2 * iz + oz) * by + 2 * iy + oy) * bx + 2 * ix + ox
         size = step.to(tl.float64)
         half = ((step - 1) // 2).to(tl.float64)
@@ -246,12 +317,7 @@ def scatter(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile = i // n
-    p = i - tile * n
-    plane = cy * cx
-    iz = p // plane
-    iy = (p - iz * plane) // cx
-    ix = p - iz * plane - iy * cx
+    tile, iz, iy, ix = place_of(i, n, cy, cx)
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     s = tl.load(symbols + i, mask=valid, other=0).to(tl.int64)
     k = s

@@ -1,4 +1,4 @@
-"""Symbols to words: histograms of tokens, tables of contexts, and rANS backwards.
+"""Symbols to words: their contexts and histograms of tokens, tables, and rANS backwards.
 
 Only signs that are raw bits: those of the classical contexts.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from .contexts import context_of, place_of
+from .rans import order_of
 
 
 @triton.jit
@@ -20,20 +23,49 @@ def _token(m):
     return token, n, tl.where(m < 16, m, (m >> n) << n)
 
 
-@triton.jit(do_not_specialize=["total", "n", "contexts", "tokens"])
-def tally(symbols, told, hist, total, n, contexts, tokens, BLOCK: tl.constexpr):
-    """Count tokens by context into ``hist`` (int32, (tiles, contexts, tokens)).
+@triton.jit(
+    do_not_specialize=[
+        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "before", "count", "py", "px", "ps",
+        "uy", "ux", "us", "by", "bx", "bs", "divisor", "step", "ly", "lx", "ls", "az", "ay", "ax",
+        "span", "contexts", "tokens",
+    ]
+)  # fmt: skip
+def examine(
+    mag, own, faces, up_mag, up_own, up_faces, hints, log, values, predicted, target, symbols, keys,
+    hist, total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs,
+    divisor, step, ly, lx, ls, az, ay, ax, span, contexts, tokens,
+    PARENT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Symbols of a class in coding order, their contexts, and what they decode to.
 
-    Zeros in context 0, by far the most, are left out: they are what is left of all.
+    ``values`` (int32, (tiles, band)): the symbols of the band; ``symbols`` (int32) and ``keys``
+    (uint8), both (tiles, n), take those of the class; ``mag`` and ``target`` as ``scatter`` has
+    them; no position of a class looks at another. Tokens are counted by context into ``hist``
+    (int32, (tiles, contexts, tokens)): all but zeros in context 0, by far the most.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    s = tl.load(symbols + i, mask=valid, other=0).to(tl.int64)
-    key = (tl.load(told + i, mask=valid, other=0) >> 8) & 255
-    token, _, _ = _token(tl.where(s < 0, -s, s))
-    at = ((i // n) * contexts + key) * tokens + token
+    tile, iz, iy, ix = place_of(i, n, cy, cx)
+    key = context_of(
+        mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
+        oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor, PARENT,
+    )  # fmt: skip
+    z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
+    at = tile * bs + (z * by + y) * bx + x
+    s = tl.load(values + at, mask=valid, other=0)
+    tl.store(symbols + i, s, mask=valid)
+    tl.store(keys + i, key.to(tl.uint8), mask=valid)
+    k = s.to(tl.int64)
+    m = tl.where(k < 0, -k, k)
+    token, _, _ = _token(m)
+    counted = hist + (tile * contexts + key) * tokens + token
     one = tl.zeros([BLOCK], tl.int32) + 1
-    tl.atomic_add(hist + at, one, mask=valid & ((token | key) != 0))
+    tl.atomic_add(counted, one, mask=valid & ((token | key) != 0))
+    inner = (tile * 8 + band) * ps + ((z + 1) * py + y + 1) * px + x + 1
+    tl.store(mag + inner, tl.minimum(m, 4095).to(tl.int16), mask=valid)
+    v = tl.load(predicted + at, mask=valid, other=0).to(tl.int64) + k * step.to(tl.int64)
+    place = tile * ls + ((span * z + az) * ly + span * y + ay) * lx + span * x + ax
+    tl.store(target + place, v.to(tl.int32), mask=valid)
 
 
 @triton.jit
@@ -86,8 +118,8 @@ def pushes(
 
 @triton.jit
 def _put_bits(x, value, n):
-    """Push ``n`` <= 16 raw bits: the state, and whether its low word has to go first."""
-    over = x >= ((tl.zeros_like(x) + 1) << (32 - n))
+    """Push ``n`` <= 16 raw bits: the state, and whether its low word has to go first (uint32)."""
+    over = ((x >> 16) >> (16 - n)) != 0
     return (tl.where(over, x >> 16, x) << n) | value, over
 
 
@@ -99,7 +131,8 @@ def _save(words, at, x, over):
 
 @triton.jit(do_not_specialize=["n"])
 def encode_runs(
-    words, offsets, states, positions, lanes, ends, shares, raws, told, n, LANES: tl.constexpr,
+    words, offsets, states, positions, lanes, ends, shares, raws, told, n,
+    LANES: tl.constexpr, VOTE: tl.constexpr,
 ):  # fmt: skip
     """Encode one run of every tile, from its last round to its first.
 
@@ -112,13 +145,12 @@ def encode_runs(
     lane = tl.arange(0, LANES)
     words += tl.load(offsets + tile)
     width = tl.load(lanes + tile)
-    count = tl.load(ends + tile * n + n - 1)
-    position = tl.load(positions + tile)
-    x = tl.load(states + tile * LANES + lane)
+    position = tl.load(positions + tile) + lane * 0
+    x = tl.load(states + tile * LANES + lane).to(tl.uint32)
     first = tile * n
-    rounds = (count + width - 1) // width
+    rounds = (tl.load(ends + tile * n + n - 1) + width - 1) // width
     j = (rounds - 1) * width + lane
-    live = (lane < width) & (j < count)
+    live = (lane < width) & (j < tl.load(ends + tile * n + n - 1))
     pair = tl.load(shares + first + j, mask=live, other=1)
     raw = tl.load(raws + first + j, mask=live, other=0)
     t = tl.load(told + first + j, mask=live, other=0)
@@ -128,22 +160,22 @@ def encode_runs(
         next_pair = tl.load(shares + first + j, mask=here, other=1)
         next_raw = tl.load(raws + first + j, mask=here, other=0)
         next_t = tl.load(told + first + j, mask=here, other=0)
-        bits = (t & 255).to(tl.int64)
-        value = raw.to(tl.int64)
+        bits = (t & 255).to(tl.uint32)
+        value = raw.to(tl.uint32)
         if tl.max(((bits > 16) | (t >= 65536)).to(tl.int32), 0) == 0:
             z, over = _put_bits(x, value, bits)
-            one = over.to(tl.int32)
-            position -= tl.sum(one, 0)
-            _save(words, position + tl.cumsum(one, 0) - 1, x, over)
+            order, count = order_of(over, VOTE)
+            position -= count
+            _save(words, position + order, x, over)
         else:
             # what follows the token, the last of it first: bits above 16, those below, an escape
-            more = tl.maximum(bits - 16, 0)
+            more = tl.where(bits > 16, bits - 16, 0)
             y, over1 = _put_bits(x, value >> 16, more)
             y = tl.where(more > 0, y, x)
             over1 = over1 & (more > 0)
             w, over2 = _put_bits(y, value & 0xFFFF, bits - more)
             escapes = t >= 65536
-            named, over3 = _put_bits(w, ((t >> 8) & 255).to(tl.int64), tl.zeros_like(x) + 7)
+            named, over3 = _put_bits(w, ((t >> 8) & 255).to(tl.uint32), tl.zeros_like(x) + 7)
             over3 = over3 & escapes
             used = over1.to(tl.int32) + over2.to(tl.int32) + over3.to(tl.int32)
             # lanes before have their words before; of a lane, what is pushed first comes last
@@ -155,16 +187,17 @@ def encode_runs(
             at -= over2.to(tl.int32)
             _save(words, at, w, over3)
             z = tl.where(escapes, named, w)
-        f = (pair & 0xFFFF).to(tl.int64)
-        start = (pair >> 16).to(tl.int64)
-        over = live & (z >= (f << 18))
-        one = over.to(tl.int32)
-        position -= tl.sum(one, 0)
-        _save(words, position + tl.cumsum(one, 0) - 1, z, over)
+        f = (pair & 0xFFFF).to(tl.uint32)
+        start = (pair >> 16).to(tl.uint32)
+        over = live & ((z >> 18) >= f)
+        order, count = order_of(over, VOTE)
+        position -= count
+        _save(words, position + order, z, over)
         y = tl.where(over, z >> 16, z)
-        # exact: quotients of 32 by 14 bits lie farther below a whole number than float64 rounds
-        q = (y.to(tl.float64) / f.to(tl.float64)).to(tl.int64)
+        # what float64 rounds is only the quotient of a multiple: to one less, which is made good
+        q = (y.to(tl.float64) * (1.0 / f.to(tl.float64))).to(tl.int32).to(tl.uint32)
+        q += ((y - q * f) >= f).to(tl.uint32)
         x = tl.where(live, (q << 14) + (y - q * f) + start, z)
         live, pair, raw, t = here, next_pair, next_raw, next_t
-    tl.store(states + tile * LANES + lane, x)
-    tl.store(positions + tile, position)
+    tl.store(states + tile * LANES + lane, x.to(tl.int64))
+    tl.store(positions + tile + lane * 0, position, mask=lane == 0)
