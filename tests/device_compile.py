@@ -11,33 +11,35 @@ from typing import Any
 
 import triton
 
-from volcodec.device.kernels import contexts, encoding, rans, transform
+from volcodec.device.kernels import contexts, encoding, looks, rans, transform
 
 POINTERS = {
     "*i8": "",
-    "*u8": "own faces up_own up_faces log x maps coded slots keys",
+    "*u8": "hides masks own faces up_own up_faces log x maps coded slots keys",
     "*i16": "mag up_mag hints words signs",
-    "*i32": "shares raws predicted q weights expected skips told ends places kept down up symbols "
-    "backs target r low values sizes positions lanes bounded pairs zeros next_turn turns hist",
+    "*i32": "bits decoded integers shares raws predicted q weights expected skips told ends places "
+    "kept down up symbols backs target r low values sizes positions lanes bounded pairs zeros "
+    "next_turn turns hist",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",
-    "*fp64": "inverse",
+    "*fp64": "inverse given table",
     "fp32": "scale1 scale2 scale3",
 }
 TYPES = {name: kind for kind, names in POINTERS.items() for name in names.split()}
 OUT = {"features": "*u8"}  # of the one argument whose type differs
 SIZES = {"BLOCK": 128, "LANES": 32, "CODED": contexts.CODED, "ROWS": contexts.FEATURE_ROWS,
-         "H1": 32, "H2": 16}  # fmt: skip
-FLAGS = ("VOTE", "PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED", "OFFSETS", "X",
-         "Y", "Z")  # fmt: skip
+         "H1": 32, "H2": 16, "UNSIGNED": 16, "KIND": 2}  # fmt: skip
+FLAGS = ("VOTE", "PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED", "OFFSETS",
+         "FLOATS", "REAL", "LATTICE", "EXACT", "SNAPS", "BOUND", "HIDES",
+         "X", "Y", "Z")  # fmt: skip
 
 
 def kernels() -> list[Any]:
     """The kernels that are launched: those that know how many programs there are."""
     found = []
-    for module in (contexts, encoding, rans, transform):
+    for module in (contexts, encoding, looks, rans, transform):
         for value in vars(module).values():
-            if isinstance(value, triton.JITFunction) and "program_id" in value.src:
+            if isinstance(value, triton.JITFunction) and not name.startswith("_"):
                 found.append(value)
     return found
 

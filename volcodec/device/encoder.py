@@ -31,7 +31,7 @@ from . import looks
 from .bank import bank_on
 from .closed import ClosedEncoder
 from .launch import current
-from .parts import at_once, host_part, tiles_at_once, values_in_parts
+from .parts import HostPart, at_once, host_part, mapped, tiles_at_once, values_in_parts
 from .scales import BatchDecoder
 from .values import plain
 
@@ -71,6 +71,20 @@ class _Coded:
     size: int
     flags: int
     streams: tuple[bytes, ...]
+
+    def for_host(self) -> bool:
+        """Whether it has streams that are left to the host."""
+        specials, mask, *_, last = self.streams
+        return bool(specials or mask or last)
+
+
+_Work = tuple[int, looks.Seen, list[bytes] | None, looks.Sparse, int]
+
+
+def _is_busy(work: _Work) -> bool:
+    """Whether the host has to code a part of a tile."""
+    _, seen, _, fix, _ = work
+    return seen.special is not None or seen.masked is not None or fix.places.size > 0
 
 
 class DeviceEncoder(VolumeEncoder):
@@ -186,16 +200,11 @@ class DeviceEncoder(VolumeEncoder):
         chosen = [indices[i] for i in fit]
         fixes = self._fixes(chosen, encoder.low, unit, hidden, s)
         del encoder.tiles
-        coded = []
         work = list(zip(chosen, [seen[i] for i in fit], streams, fixes, encoder.sizes, strict=True))
-        for item in ordered_map(self._with_host_part, work, self.options.threads):
-            if item is not None:
-                coded.append(item)
-        return self._checked(coded, shape, unit, step, s)
+        written = mapped(self._with_host_part, work, _is_busy, self.options.threads)
+        return self._checked([c for c in written if c is not None], shape, unit, step, s)
 
-    def _with_host_part(
-        self, work: tuple[int, looks.Seen, list[bytes] | None, looks.Sparse, int]
-    ) -> _Coded | None:
+    def _with_host_part(self, work: _Work) -> _Coded | None:
         """Code what is left to the host; None where the tile is better left to it as a whole."""
         index, seen, scales, fix, size = work
         if scales is None:
@@ -239,11 +248,11 @@ class DeviceEncoder(VolumeEncoder):
         if not coded:
             return {}
         coder = self.coder.coders["predicted"]
-        parts = list(
-            ordered_map(
-                lambda c: host_part(c.streams, shape, self.dtype), coded, self.options.threads
-            )
-        )
+
+        def part(c: _Coded) -> HostPart:
+            return host_part(c.streams, shape, self.dtype)
+
+        parts = mapped(part, coded, _Coded.for_host, self.options.threads)
         batch = BatchDecoder(
             coder, bank_on(coder.bank, self.device), [p.scales for p in parts], shape, s.levels,
             True, step, self.device,

@@ -1,4 +1,4 @@
-"""What an encoder asks of the values of some tiles, by torch on their device.
+"""What an encoder asks of the values of some tiles, on their device.
 
 The counterparts of the passes in :mod:`..survey`, :mod:`..voxels`, :mod:`..values` and of the
 search for outliers in :mod:`..tilecoder`. Values are (tiles, z, y, x), unsigned integers as signed
@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import triton
 
 from ..survey import Part, sample_stride
 from ..tilecoder import Settings
 from ..tiledecoder import beside
-from .values import rough_values, rounded
+from .kernels import looks as kernels
+from .launch import Upload
+from .values import limits, rounded
 
 Shape = tuple[int, int, int]
 
@@ -33,34 +37,71 @@ def _each(v: torch.Tensor) -> torch.Tensor:
     return v.reshape(len(v), -1)
 
 
+_BLOCK = 1024
+_PARTS = 128  # of a tile, at most, that are gone through side by side
+
+
+class _Pass:
+    """One pass of a kernel over values: its table, and the arguments that are alike in all.
+
+    ``given``: numbers that the kernel takes.
+    """
+
+    def __init__(
+        self, values: torch.Tensor, dtype: np.dtype[np.generic], given: list[float], columns: int
+    ) -> None:  # fmt: skip
+        tiles, size = len(values), values[0].numel()
+        on_device = values.device.type == "cuda"
+        block = _BLOCK if on_device else min(triton.next_power_of_2(size), 1 << 14)
+        parts = min(triton.cdiv(size, block), _PARTS if on_device else 1)
+        span = triton.cdiv(size, parts * block) * block
+        upload = Upload()
+        key = upload.add(np.array(given, np.float64))
+        upload.send(values.device)
+        self.given = upload[key]
+        self.table = torch.empty((tiles, parts, columns), dtype=torch.float64, device=values.device)
+        self.grid = (tiles * parts,)
+        self.geometry = size, span, parts
+        wide = dtype.kind == "u" and dtype.itemsize > 1
+        self.options: dict[str, Any] = {
+            "UNSIGNED": 8 * dtype.itemsize if wide else 0, "BLOCK": block,
+            "enable_fp_fusion": False,
+        }  # fmt: skip
+
+    def rows(self, ways: str) -> list[list[float]]:
+        """One row a tile: of each column the least (``<``), the largest (``>``) or the sum."""
+        by = {"<": torch.amin, ">": torch.amax, "+": torch.sum}
+        columns = [by[way](self.table[:, :, i], 1) for i, way in enumerate(ways)]
+        out: list[list[float]] = torch.stack(columns, 1).tolist()
+        return out
+
+
 def parts_of(values: torch.Tensor, dtype: np.dtype[np.generic], background: float) -> list[Part]:
     """What each tile is like, as :func:`..survey.look` has it."""
-    v = _each(wide(values, dtype))
-    finite = v.isfinite()
-    low = torch.where(finite, v, math.inf).amin(1)
-    high = torch.where(finite, v, -math.inf).amax(1)
-    minus = ((v == 0) & v.signbit()).any(1) if dtype.kind == "f" else torch.zeros_like(low)
-    narrow = torch.zeros_like(low)
+    look = _Pass(values, dtype, [background], 5)
+    kernels.survey[look.grid](values, look.given, look.table, *look.geometry, **look.options)
+    table = look.rows("<>+++")
+    narrow = [False] * len(values)
     if dtype == np.float64:
+        v = _each(values)
         back = v.to(torch.float32).to(torch.float64).view(torch.int64)
         own = v.view(torch.int64)
         # a device need not keep the payload of a NaN on the way: that it fits is seen in the bits
         quiet = (own & ((1 << 29) - 1) == 0) & (own >> 51 & 1 == 1)
         fits = torch.where(v.isnan(), quiet, back == own)
-        narrow = fits.all(1).to(torch.float64)
-    columns = [low, high, finite.sum(1), (v == background).sum(1), minus, narrow]
-    table = torch.stack([c.to(torch.float64) for c in columns], 1).cpu().numpy()
+        narrow = fits.all(1).tolist()
     out = []
-    for row, found, own in zip(table, v, finite, strict=True):
-        n = int(row[2])
+    for (low, high, finite, same, minus), fits, found in zip(table, narrow, values, strict=True):
+        n = int(finite)
         sample = np.zeros(0)
         if dtype.kind == "f":
-            usable = found if n == len(found) else found[own]
-            sample = usable[:: sample_stride(n)].cpu().numpy()
-        least, most = (float(x) if n else math.nan for x in row[:2])
-        out.append(
-            Part(least, most, len(found), n, int(row[3]), bool(row[4]), bool(row[5]), sample)
-        )
+            usable = found.reshape(-1)
+            if n < len(usable):
+                usable = usable[usable.isfinite()]
+            sample = usable[:: sample_stride(n)].cpu().numpy().astype(np.float64)
+        least, most = (low, high) if n else (math.nan, math.nan)
+        zeros = dtype.kind == "f" and minus > 0
+        out.append(Part(least, most, found.numel(), n, int(same), zeros, bool(fits), sample))
     return out
 
 
@@ -147,53 +188,36 @@ def see(values: torch.Tensor, s: Settings) -> list[Seen]:
     """Look at tiles and make integers of them for the closed loop."""
     m = s.mapping
     dtype, bits = m.dtype, m.domain == "bits"
-    v = _each(wide(values, dtype))
-    finite = v.isfinite()
-    special = ~finite if dtype.kind == "f" and not bits else torch.zeros_like(finite)
-    masked = v == s.background if s.exact else torch.zeros_like(finite)
-    hidden = special | masked
-    low = torch.where(hidden, math.inf, v).amin(1)
-    high = torch.where(hidden, -math.inf, v).amax(1)
-    own = _bits(_each(values))
-    uniform = (own == own[:, :1]).all(1)
+    flat, own = _each(values), _bits(_each(values))
+    unit = 1.0 if bits else m.units("predicted")[0]
+    most = 0.0 if bits else float(m.largest(unit))
+    look = _Pass(values, dtype, [s.background, m.origin, m.pitch, unit, most], 8)
+    integers = torch.empty(flat.shape, dtype=torch.int32, device=flat.device)
+    hidden, masked = (torch.empty(flat.shape, dtype=torch.uint8, device=flat.device) for _ in "hm")
+    kernels.see[look.grid](
+        values, own, look.given, integers, hidden, masked, look.table, *look.geometry,
+        FLOATS=dtype.kind == "f", REAL=not bits, LATTICE=m.on_lattice, EXACT=s.exact,
+        **look.options,
+    )  # fmt: skip
+    table = look.rows("<>>+++++")
+    hidden = hidden.view(torch.bool)
     if bits:
-        integers = _ordered(_each(values), dtype)
-        constant = uniform
-        largest = torch.zeros_like(low)
-    else:
-        unit = m.units("predicted")[0]
-        y = torch.where(special, s.background, v).sub_(m.origin)
-        if m.on_lattice:
-            y = (y / m.pitch).round_()
-        y = (y / unit).round_()
-        largest = torch.where(y.isnan(), math.inf, y.abs()).amax(1)
-        most = m.largest(unit)
-        integers = y.clamp_(-most, most).nan_to_num_(0.0).to(torch.int32)
-        constant = low == high
-        if np.isfinite(s.bound) and s.slack > 0:
-            constant |= (high - low) / 2 < s.bound
-        constant |= largest > most
-    columns = [
-        constant,
-        hidden.sum(1),
-        masked.sum(1),
-        special.sum(1),
-        (~finite).any(1),
-        uniform,
-        own[:, 0],
-    ]
-    table = torch.stack([c.to(torch.int64) for c in columns], 1).tolist()
-    masks = _packed(masked).cpu().numpy() if any(row[2] for row in table) else None
+        integers = _ordered(flat, dtype)
+    masks = _packed(masked).cpu().numpy() if any(row[4] for row in table) else None
+    shape = values.shape[1:]
     out = []
-    for i, (same, covered, background, odd, unusual, equal, bit) in enumerate(table):
-        fits = not same and covered < v.shape[1]
-        shape = values.shape[1:]
+    for i, (low, high, largest, covered, background, odd, unusual, differ) in enumerate(table):
+        same = bits and not differ
+        if not bits:
+            same = low == high or largest > most
+            same |= math.isfinite(s.bound) and s.slack > 0 and (high - low) / 2 < s.bound
+        fits = not same and covered < flat.shape[1]
         out.append(
             Seen(
-                fits, bit if equal else None, integers[i].view(shape),
+                fits, None if differ else int(own[i, 0]), integers[i].view(shape),
                 hidden[i].view(shape) if covered else None,
                 bits and bool(unusual), masks[i] if masks is not None and background else None,
-                _specials(v[i]) if odd and fits else None,
+                _specials(flat[i]) if odd and fits else None,
             )
         )  # fmt: skip
     return out
@@ -233,20 +257,20 @@ def outliers(
 ) -> list[Sparse]:  # fmt: skip
     """What must be added to what ``decoded`` integers make, in lattice steps."""
     m = s.mapping
-    v = _each(wide(values, m.dtype))
-    rough = _each(rough_values(decoded, unit, m)).to(torch.float64)
-    shown = torch.ones_like(v, dtype=torch.bool) if hidden is None else ~_each(hidden)
-    out = torch.zeros(v.shape, dtype=torch.int32, device=v.device)
-    if np.isfinite(s.bound):
-        r = (v - rough) / (m.pitch if m.on_lattice else 1.0)
-        far = (r.abs() > s.slack) & shown
-        jumps = (r / m.lattice_step).round_().clamp_(-2147483647.0, 2147483647.0)
-        out = torch.where(far, jumps, 0.0).to(torch.int32)
-    if s.exact:
-        hits = (rough == s.background) & shown
-        far = (v - float(beside(s, 1.0))).abs_() > s.bound
-        out = torch.where(hits, -far.to(torch.int32), out)
-    counts = torch.count_nonzero(out, 1).tolist()
+    low, high = limits(m)
+    become = float(m.dtype.type(m.ground))
+    beyond = float(beside(s, 1.0)) if s.exact else 0.0
+    given = [s.background, m.origin, m.pitch, unit, low, high, m.ground, become, m.snap, s.slack,
+             m.lattice_step, beyond, s.bound]  # fmt: skip
+    look = _Pass(values, m.dtype, given, 1)
+    out = torch.empty((len(values), values[0].numel()), dtype=torch.int32, device=values.device)
+    kernels.outliers[look.grid](
+        values, decoded, decoded if hidden is None else hidden.view(torch.uint8), look.given, out,
+        look.table, *look.geometry, KIND=m.dtype.itemsize if m.dtype.kind == "f" else 0,
+        LATTICE=m.on_lattice, SNAPS=m.snap > 0, BOUND=math.isfinite(s.bound), EXACT=s.exact,
+        HIDES=hidden is not None, **look.options,
+    )  # fmt: skip
+    counts = [row[0] for row in look.rows("+")]
     found = []
     for tile, count in zip(out, counts, strict=True):
         if not count:
@@ -269,12 +293,9 @@ def measured(
     if s.mapping.domain == "bits":
         same = (_bits(_each(values)) == _bits(_each(decoded))).all(1).tolist()
         return [(0.0, 0.0, size) if equal else None for equal in same]
-    v, d = (_each(wide(a, s.mapping.dtype)) for a in (values, decoded))
-    finite = v.isfinite()
-    off = finite != d.isfinite()
-    if s.exact:
-        off |= (v == s.background) != (d == s.background)
-    error = torch.where(finite, v - d, 0.0)
-    columns = [off.any(1), error.abs().amax(1), (error / s.scale).square_().sum(1), finite.sum(1)]
-    table = torch.stack([c.to(torch.float64) for c in columns], 1).tolist()
+    look = _Pass(values, s.mapping.dtype, [s.background, s.scale], 4)
+    kernels.measure[look.grid](
+        values, decoded, look.given, look.table, *look.geometry, EXACT=s.exact, **look.options
+    )
+    table = look.rows("+>++")
     return [None if row[0] else (row[1], row[2], int(row[3])) for row in table]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from .. import correction, support
 from ..errors import FormatError
+from ..parallel import ordered_map
 from ..tiledecoder import Frame
 from ..tiles import Shape
 from .launch import Upload
@@ -47,6 +48,16 @@ def host_part(streams: Sequence[bytes], shape: Shape, dtype: np.dtype[Any]) -> H
     outliers = correction.decode(fix, shape)
     packed = None if masked is None else np.packbits(masked.reshape(-1), bitorder="little")
     return HostPart(scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8), packed)
+
+
+def mapped(
+    work: Callable[[Any], Any], items: Sequence[Any], busy: Callable[[Any], bool],
+    threads: int | None,
+) -> list[Any]:  # fmt: skip
+    """``work`` on ``items``, in order; threads are only started where any is ``busy``."""
+    if any(map(busy, items)):
+        return list(ordered_map(work, items, threads))
+    return [work(item) for item in items]
 
 
 def tiles_at_once(shape: Shape, device: torch.device) -> int:

@@ -120,10 +120,14 @@ def rounded(v: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
     return torch.where(wide == v, bits, bits | 1).view(torch.float32).to(torch.float16)
 
 
+def limits(m: Mapping) -> tuple[float, float]:
+    """What values are kept within."""
+    of_dtype = np.iinfo(m.dtype) if m.dtype.kind in "iu" else np.finfo(m.dtype)
+    return max(float(of_dtype.min), m.least), min(float(of_dtype.max), m.most)
+
+
 def _limited(v: torch.Tensor, m: Mapping) -> torch.Tensor:
-    limits = np.iinfo(m.dtype) if m.dtype.kind in "iu" else np.finfo(m.dtype)
-    low = _scalar(max(float(limits.min), m.least), v)
-    high = _scalar(min(float(limits.max), m.most), v)
+    low, high = (_scalar(limit, v) for limit in limits(m))
     v = torch.where(v > high, high, v)
     return torch.where(v >= low, v, low)
 

@@ -29,7 +29,7 @@ def _log(log, v, valid):
 
 
 @triton.jit
-def place_of(i, n, cy, cx):
+def _place_of(i, n, cy, cx):
     """Tiles of positions, and their places in a class: on z, y and x."""
     tile = i // n
     p = i - tile * n
@@ -61,7 +61,7 @@ def _faces_above(up_mag, u, oz, oy, ox, uy, ux, valid):
 
 
 @triton.jit
-def context_of(
+def _context_of(
     mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
     oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor,
     PARENT: tl.constexpr,
@@ -107,8 +107,8 @@ def classify(
     """What ``keys`` tells of positions by the classical rule, where nothing is expected."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile, iz, iy, ix = place_of(i, n, cy, cx)
-    key = context_of(
+    tile, iz, iy, ix = _place_of(i, n, cy, cx)
+    key = _context_of(
         mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
         oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor, PARENT,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def features(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile, iz, iy, ix = place_of(i, n, cy, cx)
+    tile, iz, iy, ix = _place_of(i, n, cy, cx)
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     inner = ((z + 1) * py + y + 1) * px + x + 1
     pp = py * px
@@ -271,7 +271,7 @@ def compact(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile, iz, iy, ix = place_of(i, n, cy, cx)
+    tile, iz, iy, ix = _place_of(i, n, cy, cx)
     t = tl.load(told + i, mask=valid, other=0)
     to = tile * n + tl.load(ends + i, mask=valid, other=1) - 1
     keep = valid & (((t >> CODED) & 1) != 0)
@@ -317,7 +317,7 @@ def scatter(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile, iz, iy, ix = place_of(i, n, cy, cx)
+    tile, iz, iy, ix = _place_of(i, n, cy, cx)
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     s = tl.load(symbols + i, mask=valid, other=0).to(tl.int64)
     k = s

@@ -8,8 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .contexts import context_of, place_of
-from .rans import order_of
+from .contexts import _context_of, _place_of
+from .rans import _order_of
 
 
 @triton.jit
@@ -45,8 +45,8 @@ def examine(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
-    tile, iz, iy, ix = place_of(i, n, cy, cx)
-    key = context_of(
+    tile, iz, iy, ix = _place_of(i, n, cy, cx)
+    key = _context_of(
         mag, own, faces, up_mag, up_own, up_faces, hints, log, tile, iz, iy, ix, valid,
         oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor, PARENT,
     )  # fmt: skip
@@ -164,7 +164,7 @@ def encode_runs(
         value = raw.to(tl.uint32)
         if tl.max(((bits > 16) | (t >= 65536)).to(tl.int32), 0) == 0:
             z, over = _put_bits(x, value, bits)
-            order, count = order_of(over, VOTE)
+            order, count = _order_of(over, VOTE)
             position -= count
             _save(words, position + order, x, over)
         else:
@@ -190,7 +190,7 @@ def encode_runs(
         f = (pair & 0xFFFF).to(tl.uint32)
         start = (pair >> 16).to(tl.uint32)
         over = live & ((z >> 18) >= f)
-        order, count = order_of(over, VOTE)
+        order, count = _order_of(over, VOTE)
         position -= count
         _save(words, position + order, z, over)
         y = tl.where(over, z >> 16, z)

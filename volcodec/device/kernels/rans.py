@@ -17,7 +17,7 @@ import triton.language as tl
 
 
 @triton.jit
-def order_of(flags, VOTE: tl.constexpr):
+def _order_of(flags, VOTE: tl.constexpr):
     """How many of the lanes before each have their flag set, and how many there are in all.
 
     VOTE: by one vote of the warp, whose threads have a lane each. Else by sums over the lanes.
@@ -66,7 +66,7 @@ def _refill(x, words, at, last):
 def _refill_in_turn(x, words, position, last, VOTE: tl.constexpr):
     """The same where each lane needs one word at most, which they take in order."""
     low = x < 65536
-    order, count = order_of(low, VOTE)
+    order, count = _order_of(low, VOTE)
     word = _word(words, position + order, last, low)
     x = tl.where(low, (x << 16) | word.to(x.dtype), x)
     return x, position + count
