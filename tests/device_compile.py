@@ -38,7 +38,7 @@ def kernels() -> list[Any]:
     """The kernels that are launched: those that know how many programs there are."""
     found = []
     for module in (contexts, encoding, looks, rans, transform):
-        for value in vars(module).values():
+        for name, value in vars(module).items():
             if isinstance(value, triton.JITFunction) and not name.startswith("_"):
                 found.append(value)
     return found

@@ -117,6 +117,10 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: np.rint(900 * cliffs()).astype(np.int16), {"psnr": 35.0, "support": "off"},
     ),
     "closed-psnr": (lambda: cliffs().astype(np.float32), {"psnr": 60.0, "support": "off"}),
+    "restored": (
+        lambda: (oversampled((20, 27, 29)) * blobs((20, 27, 29), "restored")).astype(np.float32),
+        {"psnr": 40.0},
+    ),
     "adaptive": (
         lambda: blobs((40, 37, 41), "adaptive").astype(np.float32),
         {"rel_error": 2e-3, "effort": 9},

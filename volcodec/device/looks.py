@@ -70,7 +70,7 @@ class _Pass:
 
     def rows(self, ways: str) -> list[list[float]]:
         """One row a tile: of each column the least (``<``), the largest (``>``) or the sum."""
-        by = {"<": torch.amin, ">": torch.amax, "+": torch.sum}
+        by: dict[str, Any] = {"<": torch.amin, ">": torch.amax, "+": torch.sum}
         columns = [by[way](self.table[:, :, i], 1) for i, way in enumerate(ways)]
         out: list[list[float]] = torch.stack(columns, 1).tolist()
         return out
@@ -88,8 +88,7 @@ def parts_of(values: torch.Tensor, dtype: np.dtype[np.generic], background: floa
         own = v.view(torch.int64)
         # a device need not keep the payload of a NaN on the way: that it fits is seen in the bits
         quiet = (own & ((1 << 29) - 1) == 0) & (own >> 51 & 1 == 1)
-        fits = torch.where(v.isnan(), quiet, back == own)
-        narrow = fits.all(1).tolist()
+        narrow = torch.where(v.isnan(), quiet, back == own).all(1).tolist()
     out = []
     for (low, high, finite, same, minus), fits, found in zip(table, narrow, values, strict=True):
         n = int(finite)
