@@ -151,7 +151,15 @@ class VolumeDecoder:
             restored = bool(entry.flags & RESTORED)
             if level > 0:
                 return preview.tile(
-                    coder, coding, tuple(streams), shape, self.settings, level, whole, before, restored
+                    coder,
+                    coding,
+                    tuple(streams),
+                    shape,
+                    self.settings,
+                    level,
+                    whole,
+                    before,
+                    restored,
                 )
             values = coder.decode(coding, tuple(streams), shape, self.settings, before, restored)
         except FormatError as error:

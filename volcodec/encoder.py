@@ -23,6 +23,7 @@ from .quantiser import expected_square
 from .request import Options, check_dtype, check_shape
 from .scales import scale_count
 from .search import Outcome
+from .shipped import name_of
 from .survey import Part, Survey, distance, survey
 from .survey import look as look_at
 from .targets import Target
@@ -421,6 +422,8 @@ class VolumeEncoder:
         m = s.mapping
         look = self.look()
         model = self.model if total.needs_model else None
+        identity = model.identity[:IDENTITY_SIZE] if model else b""
+        embeds = self.options.embed_model
         named = self.options.support != "off" or m.kept or m.snap > 0
         attrs = json.dumps(self.options.attrs, separators=(",", ":")) if self.options.attrs else ""
         bound = self.bound()
@@ -455,9 +458,9 @@ class VolumeEncoder:
             lattice_step=m.lattice_step if total.closed or math.isinf(s.worth) else 0.0,
             lattice_origin=m.origin,
             attrs=attrs.encode(),
-            model_name=model.name if model else "",
-            model_sha256=model.identity[:IDENTITY_SIZE] if model else b"",
-            model_length=len(model.data) if model and self.options.embed_model else 0,
+            model_name=model.name if model and (embeds or not name_of(identity)) else "",
+            model_sha256=identity,
+            model_length=len(model.data) if model and embeds else 0,
         )  # fmt: skip
 
 

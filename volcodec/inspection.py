@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from .container import ByteSource, Info, Reader, describe
 from .errors import FormatError, InputError, ModelError
 from .remote import RemoteFile, is_url
+from .shipped import name_of
 
 
 @contextmanager
@@ -51,4 +53,5 @@ def inspect(src: Any) -> Info:
     FormatError where it is not a valid .vc file.
     """
     with open_reader(src) as reader:
-        return describe(reader)
+        info = describe(reader)
+    return replace(info, model=info.model or name_of(bytes.fromhex(info.model_sha256)))

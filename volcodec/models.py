@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import shipped
 from .autoencoder import NETWORKS, Autoencoder
 from .container.header import IDENTITY_SIZE
 from .entropy import contexts
@@ -19,18 +20,16 @@ from .entropy.expectation import COUNT, RESTS, Signs
 from .entropy.products import ACTIVATION
 from .entropy.tables import Tables
 from .errors import ModelError
+from .shipped import SUFFIX
 from .transform.network import Layer
 from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
 
-SUFFIX = ".safetensors"
 MAX_BYTES = 64 << 20
 BANKS = ("lossy", "lattice", "predicted")
 TRELLIS = "trellis"  # a bank that newer models have besides; its tables are of two quantisers
 PYRAMID, UNET = "volcodec-pyramid-1", "volcodec-unet-1"  # formats; a unet has a pyramid's banks too
 _LAYERS, _CHANNELS = 64, 1024  # most of a network
 _CODEBOOK = 254  # most sets of weights of a band
-_SHIPPED = Path(__file__).parent / "weights"
-_SOURCE_TREE = Path(__file__).parent.parent / "models"
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
 def _folders() -> list[Path]:
     own = os.environ.get("VOLCODEC_MODELS")
     found = [Path(own)] if own else []
-    return found + [p for p in (_SHIPPED, _SOURCE_TREE) if p.is_dir()]
+    return found + shipped.folders()
 
 
 def _newest(name: str, files: list[Path]) -> Path | None:
@@ -288,7 +287,11 @@ def load(model: str | os.PathLike[str]) -> Model:
 
 
 def find(identity: bytes, name: str, model: str | os.PathLike[str] | Model | None) -> Model:
-    """The model of a file, by identity: ``model`` first, then the folders."""
+    """The model of a file, by identity: ``model`` first, then the folders.
+
+    ``name``: what the file calls it; those that come with volcodec go by their identity alone.
+    """
+    name = name or shipped.name_of(identity)
     if isinstance(model, Model) and model.named(identity):
         return model
     if model is not None and not isinstance(model, Model):

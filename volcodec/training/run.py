@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from .. import models
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import check_target
+from ..shipped import SUFFIX
 from . import checkpoint, page
 from .architectures import Log, Room, State, named
 from .data import Collection, gather
@@ -73,9 +73,9 @@ def _figure(value: float | None) -> str:
 def places(output: str | Path) -> tuple[Path, Path]:
     """The model file that ``-o`` means, and the folder of its run beside it."""
     path = Path(output)
-    if path.suffix != models.SUFFIX:
-        path = path.with_name(path.name + models.SUFFIX)
-    return path, path.with_name(path.name[: -len(models.SUFFIX)] + ".train")
+    if path.suffix != SUFFIX:
+        path = path.with_name(path.name + SUFFIX)
+    return path, path.with_name(path.name[: -len(SUFFIX)] + ".train")
 
 
 def _fabric_class() -> Any:

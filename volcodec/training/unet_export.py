@@ -21,6 +21,7 @@ from .. import models
 from ..autoencoder import INPUT, LAMBDAS, LATENT, RATES, SCALES, SYMBOL
 from ..entropy.tables import TOKENS, normalise
 from ..errors import InputError
+from ..shipped import SUFFIX
 from ..transform.network import EXACT
 from .crops import random_field
 from .unet import Residual, UNet, scale_table
@@ -240,12 +241,12 @@ def weights(start: str) -> dict[str, torch.Tensor]:
     """The trained weights beside a model, by its name or path; InputError where there are none."""
     from safetensors.torch import load_file
 
-    for path in (start, f"{start}{models.SUFFIX}"):
+    for path in (start, f"{start}{SUFFIX}"):
         if os.path.isfile(_kept(path)):
             return dict(load_file(_kept(path)))
     raise InputError(f"{start} is no model that a unet can go on from: {_kept(start)} is not there")
 
 
 def _kept(path: str) -> str:
-    stem = path[: -len(models.SUFFIX)] if path.endswith(models.SUFFIX) else path
+    stem = path[: -len(SUFFIX)] if path.endswith(SUFFIX) else path
     return f"{stem}.weights"
