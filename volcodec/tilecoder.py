@@ -421,7 +421,7 @@ def _body(
     coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray, integers: np.ndarray,
     decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
 ) -> Body:  # fmt: skip
-    """What codes ``values``: their ``integers`` come back as ``decoded``, restored where it pays."""
+    """What codes ``values``: their ``integers`` come back as ``decoded``, restored if it pays."""
     if np.isfinite(s.bound):
         fix = misses.fix(values, decoded, unit, hidden, s)
         return Body(coding, head, made, fix, misses.loss(values, decoded, unit, hidden, s))
