@@ -15,7 +15,7 @@ import numpy as np
 from . import search, targets
 from .assembly import Totals, rounded_up
 from .container import Header, TileEntry, packed_size
-from .container.header import IDENTITY_SIZE
+from .container.header import BRIEF_SIZE, IDENTITY_SIZE
 from .errors import InputError
 from .models import Model
 from .parallel import Pending, ordered, ordered_map
@@ -422,8 +422,9 @@ class VolumeEncoder:
         m = s.mapping
         look = self.look()
         model = self.model if total.needs_model else None
-        identity = model.identity[:IDENTITY_SIZE] if model else b""
         embeds = self.options.embed_model
+        brief = model is not None and not embeds and bool(name_of(model.identity))
+        size = BRIEF_SIZE if brief else IDENTITY_SIZE
         named = self.options.support != "off" or m.kept or m.snap > 0
         attrs = json.dumps(self.options.attrs, separators=(",", ":")) if self.options.attrs else ""
         bound = self.bound()
@@ -458,8 +459,8 @@ class VolumeEncoder:
             lattice_step=m.lattice_step if total.closed or math.isinf(s.worth) else 0.0,
             lattice_origin=m.origin,
             attrs=attrs.encode(),
-            model_name=model.name if model and (embeds or not name_of(identity)) else "",
-            model_sha256=identity,
+            model_name=model.name if model and not brief else "",
+            model_sha256=model.identity[:size] if model else b"",
             model_length=len(model.data) if model and embeds else 0,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import shipped
 from .autoencoder import NETWORKS, Autoencoder
-from .container.header import IDENTITY_SIZE
+from .container.header import BRIEF_SIZE
 from .entropy import contexts
 from .entropy.expectation import COUNT, RESTS, Signs
 from .entropy.products import ACTIVATION
@@ -81,7 +81,7 @@ class Model:
 
     def named(self, identity: bytes) -> bool:
         """Whether ``identity``, the beginning of a SHA-256 in a file's header, is this model's."""
-        return len(identity) >= IDENTITY_SIZE and self.identity.startswith(identity)
+        return len(identity) >= BRIEF_SIZE and self.identity.startswith(identity)
 
 
 @dataclass(frozen=True)

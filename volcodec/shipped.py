@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from .container.header import IDENTITY_SIZE
+from .container.header import BRIEF_SIZE
 
 SUFFIX = ".safetensors"
 _HERE = Path(__file__).parent
@@ -22,10 +22,10 @@ def _names() -> dict[bytes, str]:
     found = {}
     for folder in folders():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            found[hashlib.sha256(path.read_bytes()).digest()[:IDENTITY_SIZE]] = path.stem
+            found[hashlib.sha256(path.read_bytes()).digest()[:BRIEF_SIZE]] = path.stem
     return found
 
 
 def name_of(identity: bytes) -> str:
     """The name of a model by the beginning of its SHA-256; empty where it is another's."""
-    return _names().get(identity[:IDENTITY_SIZE], "")
+    return _names().get(identity[:BRIEF_SIZE], "")

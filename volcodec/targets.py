@@ -18,7 +18,8 @@ DEFAULT = ("rel_error", 1e-3)
 KINDS = ("max_error", "rel_error", "psnr", "ratio", "bits", "lossless")
 STEP_PER_BOUND = 2.0  # step of the transform over the error bound
 LAMBDA_BOUND = 0.05
-LAMBDA = 0.12
+LAMBDA = 0.075
+_WORTH = 0.1  # squared error, in steps, that is worth a bit where ways to code are compared
 SMOOTH = (0.12, 0.06, 0.2, 0.03, 0.3, 0.0)  # in turn, where no step alone ends in a PSNR window
 _FINEST = 2.0**-15  # of the range: below, floats are coded on a lattice instead
 _COUNTED = 2.0**17  # steps within the range that can be counted from anywhere in it
@@ -169,7 +170,7 @@ def _open(m: Mapping, levels: int, look: Survey, lam: float, step: float) -> Set
     banks: tuple[str, ...] = (TRELLIS,)
     worth = math.inf
     if m.lattice_step:
-        banks, worth = (TRELLIS, "predicted"), math.sqrt(8 * LAMBDA) * step
+        banks, worth = (TRELLIS, "predicted"), math.sqrt(8 * _WORTH) * step
     reaches: tuple[float, ...] = ()
     zero = look.declared
     if zero <= look.low < zero + _NEAR * look.range:

@@ -59,7 +59,8 @@ _ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tr
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
-_WORTH = 0.12 * (1 << FRACTION) ** 2  # squared error, in units of the transform, worth a bit
+_WORTH = 0.08 * (1 << FRACTION) ** 2  # squared error, in units of the transform, worth a bit
+_ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
 _NEAR = 1.05  # costs of the parts that don't decide without one
 Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
@@ -441,7 +442,8 @@ def _body(
 
 def _candidate(made: Body, flags: int) -> Candidate:
     streams = made.streams()
-    return sum(map(len, streams)) + made.loss, made.coding, flags | made.flags, streams
+    size = sum(len(stream) + _ENTRY for stream in streams if stream)
+    return size + made.loss, made.coding, flags | made.flags, streams
 
 
 def _constant_bits(values: np.ndarray) -> bytes | None:

@@ -8,6 +8,7 @@ import zlib
 
 from volcodec.container.fields import Cursor, pack_f64, pack_u32, pack_u64, pack_varint
 from volcodec.container.header import (
+    BRIEF_SIZE,
     DOMAINS,
     DTYPES,
     IDENTITY_SIZE,
@@ -42,7 +43,8 @@ _KEPT = 1 << 26
 _LEAST = 1 << 27
 _SNAP = 1 << 28
 _CAPPED = 1 << 29
-_KNOWN_FLAGS = (1 << 30) - 1
+_BRIEF = 1 << 30
+_KNOWN_FLAGS = (1 << 31) - 1
 
 _PREAMBLE = struct.Struct("<7sBBIII")
 PREAMBLE_SIZE = _PREAMBLE.size
@@ -90,7 +92,10 @@ def pack_header(header: Header, *, reserve: bool = False) -> bytes:
         else:
             stored = header.attrs
         body += [pack_varint(len(stored)), stored]
-    if header.model_sha256:
+    if len(header.model_sha256) == BRIEF_SIZE:
+        flags |= _BRIEF
+        body.append(header.model_sha256)
+    elif header.model_sha256:
         flags |= _MODEL
         body += [header.model_sha256, _pack_text(header.model_name)]
     if header.model_length:
@@ -144,8 +149,13 @@ def parse_header(section: bytes, minor: int = MINOR) -> Header:
     attrs = cursor.take(cursor.varint()) if flags & _ATTRS else b""
     if flags & _ATTRS_ZLIB:
         attrs = _inflate(attrs)
-    sha256 = cursor.take(IDENTITY_SIZE) if flags & _MODEL else b""
-    model_name = cursor.text() if flags & _MODEL else ""
+    if flags & _MODEL and flags & _BRIEF:
+        raise FormatError("header: a model twice")
+    sha256, model_name = b"", ""
+    if flags & _BRIEF:
+        sha256 = cursor.take(BRIEF_SIZE)
+    if flags & _MODEL:
+        sha256, model_name = cursor.take(IDENTITY_SIZE), cursor.text()
     model_length = cursor.varint() if flags & _EMBEDDED else 0
     gap = cursor.u64() if flags & _GAP else 0
     extra = cursor.take(cursor.varint()) if flags & _EXTRA else b""

@@ -34,6 +34,7 @@ MAX_NAME = 255
 MAX_EXTRA = 1 << 16
 MAX_SECTION = 1 << 62
 IDENTITY_SIZE = 16  # bytes of a model's SHA-256 that name it
+BRIEF_SIZE = 8  # the same of a model that comes with volcodec
 
 # Numbers that a header leaves out where they are +0.0 (a lattice's pitch: where it is 1.0);
 # their order is that of the file.
@@ -193,8 +194,10 @@ def _faults(h: Header) -> Iterator[str]:
         yield f"attributes of {len(h.attrs)} bytes; at most {MAX_ATTRS} are stored"
     if len(h.extra) > MAX_EXTRA:
         yield f"more than {MAX_EXTRA} extra bytes"
-    if len(h.model_sha256) not in (0, IDENTITY_SIZE):
-        yield f"a model is named by {IDENTITY_SIZE} bytes of its SHA-256"
+    if len(h.model_sha256) not in (0, BRIEF_SIZE, IDENTITY_SIZE):
+        yield f"a model is named by {IDENTITY_SIZE} bytes of its SHA-256, or {BRIEF_SIZE}"
+    if len(h.model_sha256) == BRIEF_SIZE and (h.model_name or h.model_length):
+        yield "a model that comes with volcodec has no name in a file, and is not embedded"
     if not h.model_sha256 and (h.model_name or h.model_length):
         yield "a model without its SHA-256"
     if not 0 <= h.model_length < MAX_SECTION or not 0 <= h.gap < MAX_SECTION:
