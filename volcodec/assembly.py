@@ -15,9 +15,9 @@ _STEPPED = ("predicted", "lattice")
 
 def rounded_up(value: float, limit: float) -> float:
     """``value`` rounded up to a number that is short to store, unless that exceeds ``limit``."""
-    short = shortened(value, 12)
+    short = shortened(value)
     if short < value:
-        short = shortened(value * (1 + 2.0**-11), 12)
+        short = shortened(value * (1 + 2.0**-19))
     return short if value <= short <= limit else value
 
 
