@@ -71,7 +71,7 @@ def headers(draw: st.DrawFn) -> Header:
     bounds = [st.just(math.inf), st.just(value), size]
     if not math.isnan(value * value_range):
         bounds.append(st.just(value * value_range))
-    model = draw(st.booleans())
+    identity = draw(st.sampled_from((0, 8, 16)))
     domain = draw(st.sampled_from(DOMAINS))
     return Header(
         dtype=draw(st.sampled_from(DTYPES)),
@@ -99,8 +99,8 @@ def headers(draw: st.DrawFn) -> Header:
         domain=domain,
         pitch=draw(pitch) if domain == "lattice" else 0.0,
         attrs=draw(st.dictionaries(name, name, max_size=3).map(lambda d: json.dumps(d).encode())),
-        model_name=draw(name) if model else "",
-        model_sha256=draw(st.binary(min_size=16, max_size=16)) if model else b"",
+        model_name=draw(name) if identity == 16 else "",
+        model_sha256=draw(st.binary(min_size=identity, max_size=identity)),
         extra=draw(st.binary(max_size=20)),
     )
 
@@ -118,7 +118,7 @@ def files(draw: st.DrawFn) -> tuple[Header, list[Tile], bytes | None]:
         )
         for _ in range(header.tiles)
     ]
-    return header, tiles, draw(st.binary(max_size=50)) if header.model_sha256 else None
+    return header, tiles, draw(st.binary(max_size=50)) if len(header.model_sha256) == 16 else None
 
 
 @settings(max_examples=80, deadline=None)
@@ -392,6 +392,8 @@ BAD_FIELDS: list[dict[str, Any]] = [
     {"attrs": bytes((1 << 20) + 1)},
     {"model_sha256": b"x"},
     {"model_sha256": b""},
+    {"model_sha256": bytes(8)},  # it has a name
+    {"model_sha256": bytes(8), "model_name": "", "model_length": 5},
     {"extra": bytes((1 << 16) + 1)},
 ]
 

@@ -14,6 +14,7 @@ from volumes import blobs, random_of
 
 import volcodec
 from volcodec import models
+from volcodec.container import Reader
 from volcodec.entropy.contexts import EXACT
 from volcodec.errors import FormatError, InputError, ModelError
 
@@ -154,6 +155,22 @@ def test_where_a_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert next(m.name for m in models.available()) == "other"
     path.rename(tmp_path / "renamed.safetensors")  # the identity counts, not the name
     assert np.array_equal(volcodec.decode(blob), decoded)
+
+
+def test_shipped_models_go_by_their_identity(tmp_path: Path) -> None:
+    """Eight bytes of it, wherever the same model is read from; embedded, sixteen and the name."""
+    volume = blobs((9, 10, 11), "brief").astype(np.float32)
+    model = volcodec.Codec("density").model
+    blob = volcodec.encode(volume)
+    header = Reader(blob).header
+    assert (header.model_sha256, header.model_name) == (model.identity[:8], "")
+    info = volcodec.inspect(blob)
+    assert (info.model, info.model_sha256) == (model.name, model.identity[:8].hex())
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(model.data)
+    assert volcodec.Codec(path).encode(volume) == blob
+    own = Reader(volcodec.Codec("density").encode(volume, embed_model=True)).header
+    assert (own.model_sha256, own.model_name) == (model.identity[:16], model.name)
 
 
 def test_density_is_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
