@@ -11,7 +11,7 @@ from typing import Any
 
 import triton
 
-from volcodec.device.kernels import contexts, encoding, looks, rans, transform
+from volcodec.device.kernels import contexts, encoding, looks, rans, restoration, transform
 
 POINTERS = {
     "*i8": "",
@@ -19,7 +19,7 @@ POINTERS = {
     "*i16": "mag up_mag hints words signs",
     "*i32": "bits decoded integers shares raws predicted q weights expected skips told ends places "
     "kept down up symbols backs target r low values sizes positions lanes bounded pairs zeros "
-    "next_turn turns hist",
+    "next_turn turns hist rough bound",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",
     "*fp64": "inverse given table",
@@ -28,7 +28,7 @@ POINTERS = {
 TYPES = {name: kind for kind, names in POINTERS.items() for name in names.split()}
 OUT = {"features": "*u8"}  # of the one argument whose type differs
 SIZES = {"BLOCK": 128, "LANES": 32, "CODED": contexts.CODED, "ROWS": contexts.FEATURE_ROWS,
-         "H1": 32, "H2": 16, "UNSIGNED": 16, "KIND": 2}  # fmt: skip
+         "H1": 32, "H2": 16, "UNSIGNED": 16, "KIND": 2, "COUNT": 15, "BINS": 46}  # fmt: skip
 FLAGS = ("VOTE", "PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED", "OFFSETS",
          "FLOATS", "REAL", "LATTICE", "EXACT", "SNAPS", "BOUND", "HIDES",
          "X", "Y", "Z")  # fmt: skip
@@ -37,7 +37,7 @@ FLAGS = ("VOTE", "PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED
 def kernels() -> list[Any]:
     """The kernels that are launched: those that know how many programs there are."""
     found = []
-    for module in (contexts, encoding, looks, rans, transform):
+    for module in (contexts, encoding, looks, rans, restoration, transform):
         for name, value in vars(module).items():
             if isinstance(value, triton.JITFunction) and not name.startswith("_"):
                 found.append(value)

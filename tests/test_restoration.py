@@ -739,19 +739,13 @@ def test_mutations(kind: str, clean: Clean) -> None:
 # ---------------------------------------------------------------- the device path
 
 
-def test_a_device_leaves_it_to_the_processor(clean: Clean, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_restores_whole_tiles(clean: Clean, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the device path needs torch")
     pytest.importorskip("triton", reason="the device path needs Triton")
     import device_cases as on_device
 
-    from volcodec.device import decoder as by_device
-
     on_device.quick_interpreter()
-
-    def refused(*_: Any) -> None:
-        raise AssertionError("a restored tile is decoded on the device")
-
-    monkeypatch.setattr(by_device, "BatchDecoder", refused)
+    on_device.host_runs(monkeypatch)
     got, damaged = on_device.decode(clean.blob)
     assert not damaged
     assert got.tobytes() == clean.values.tobytes()
@@ -762,3 +756,27 @@ def test_a_device_leaves_it_to_the_processor(clean: Clean, monkeypatch: pytest.M
     assert on_device.decode(blob, on_damage="fill")[1] == [0]
     with pytest.raises(FormatError, match="tile 0"):
         on_device.decode(blob)
+
+
+def test_a_device_restores_integers() -> None:
+    """Tiles with filters of their own and without, over the whole range of int32."""
+    torch = pytest.importorskip("torch", reason="the device path needs torch")
+    pytest.importorskip("triton", reason="the device path needs Triton")
+    import device_cases as on_device
+
+    from volcodec.device.restoring import restored as on_tiles
+
+    on_device.quick_interpreter()
+    rng = random_of("restored on a device")
+    for shape in ((1, 1, 1), (1, 2, 9), (5, 7, 17), (16, 3, 8)):
+        tiles = np.stack(
+            [
+                rng.integers(-(1 << 31), 1 << 31, shape),
+                np.rint(rng.laplace(0, 90, shape)),
+                rng.integers(-9, 9, shape),
+            ]
+        ).astype(np.int32)
+        filters = [some_filter(rng, 45), some_filter(rng, 5), None]
+        want = [t if f is None else f.apply(t) for t, f in zip(tiles, filters, strict=True)]
+        got = on_tiles(torch.from_numpy(tiles).to(on_device.DEVICE), filters)
+        assert np.array_equal(got.cpu().numpy(), np.stack(want))

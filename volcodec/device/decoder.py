@@ -1,13 +1,14 @@
 """Decoding into a tensor on a device: tiles of one shape and coding together, in large batches.
 
 What is left to the processor: constants, raw tiles, those on an autoencoder's base and those that
-follow a frame or are restored by a filter, previews; and the streams of masks, specials and
-corrections, whose bits depend on each other one by one. Their results are brought to the device.
+follow a frame, previews; and the streams of masks, specials and corrections, whose bits depend on
+each other one by one. Their results are brought to the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from ..tiles import Box, Shape, box_shape, coarse_box, overlap
 from .bank import bank_on
 from .launch import current
 from .parts import HostPart, host_part, tiles_at_once, values_in_parts
+from .restoring import restored
 from .scales import BatchDecoder
 from .values import plain
 
@@ -95,8 +97,7 @@ class DeviceDecoder:
         others: list[tuple[int, Box]] = []
         for number, box in tiles:
             entry = index[number]
-            alone = entry.flags & (FOLLOWS | RESTORED)
-            if level == 0 and entry.coding in BATCHED and not alone:
+            if level == 0 and entry.coding in BATCHED and not entry.flags & FOLLOWS:
                 groups.setdefault((box_shape(box), entry.coding), []).append((number, box))
             else:
                 others.append((number, box))
@@ -137,7 +138,9 @@ class DeviceDecoder:
         coder = self.decoder.coder()
         read: list[_Read] = []
         for (number, box), found in zip(
-            tiles, ordered_map(self._read, tiles, self.decoder.threads), strict=True
+            tiles,
+            ordered_map(partial(self._read, coding), tiles, self.decoder.threads),
+            strict=True,
         ):
             if isinstance(found, FormatError):
                 self._damaged.append((number, box, found))
@@ -161,11 +164,12 @@ class DeviceDecoder:
             number, box, _ = read[i]
             self._damaged.append((number, box, _of(number, FormatError(fault))))
         self._pending.append((read, wrong))
+        integers = restored(integers, [part.restore for part in parts])
         for first, values in values_in_parts(integers, parts, unit, f):
             for (_, box, _), v in zip(read[first:], values, strict=False):
                 write(box, v)
 
-    def _read(self, tile: tuple[int, Box]) -> HostPart | FormatError:
+    def _read(self, coding: int, tile: tuple[int, Box]) -> HostPart | FormatError:
         """Read a tile's streams, and decode those that are not of scales."""
         number, box = tile
         try:
@@ -173,7 +177,9 @@ class DeviceDecoder:
         except FormatError as error:
             return error
         try:
-            return host_part(streams, box_shape(box), self.settings.mapping.dtype)
+            dtype = self.settings.mapping.dtype
+            flags = self.decoder.reader.index[number].flags
+            return host_part(streams, box_shape(box), dtype, coding, bool(flags & RESTORED))
         except FormatError as error:
             return _of(number, error)
 

@@ -250,7 +250,7 @@ class DeviceEncoder(VolumeEncoder):
         coder = self.coder.coders["predicted"]
 
         def part(c: _Coded) -> HostPart:
-            return host_part(c.streams, shape, self.dtype)
+            return host_part(c.streams, shape, self.dtype, PREDICTED_CLASSIC, False)
 
         parts = mapped(part, coded, _Coded.for_host, self.options.threads)
         batch = BatchDecoder(

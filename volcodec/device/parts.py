@@ -12,7 +12,8 @@ import torch
 from .. import correction, support
 from ..errors import FormatError
 from ..parallel import ordered_map
-from ..tiledecoder import Frame
+from ..restoration import Filter
+from ..tiledecoder import Frame, restorer
 from ..tiles import Shape
 from .launch import Upload
 from .values import Marks, values_of
@@ -27,7 +28,7 @@ class HostPart:
     """What the host reads of a tile: its scales' streams, and what the other streams say.
 
     Outliers (int32) and classes of specials (uint8) with their places in the tile (int64); the mask
-    packed, a bit a voxel, lowest first.
+    packed, a bit a voxel, lowest first; the filter that restores its integers.
     """
 
     scales: list[bytes]
@@ -36,18 +37,29 @@ class HostPart:
     class_places: np.ndarray
     classes: np.ndarray
     mask: np.ndarray | None
+    restore: Filter | None = None
 
 
-def host_part(streams: Sequence[bytes], shape: Shape, dtype: np.dtype[Any]) -> HostPart:
-    """Decode what is left to the host; FormatError where it is not valid."""
+def host_part(
+    streams: Sequence[bytes], shape: Shape, dtype: np.dtype[Any], coding: int, restored: bool
+) -> HostPart:  # fmt: skip
+    """Decode what is left to the host; FormatError where it is not valid.
+
+    ``restored``: whether a filter stands in front of scale 0.
+    """
     specials, mask, *scales, fix = streams
+    restore = None
+    if restored:
+        restore, scales = restorer(coding, scales)
     if specials and dtype.kind != "f":
         raise FormatError("a tile of integers claims NaN or infinities")
     classes = support.decode_specials(specials, shape) if specials else None
     masked = support.decode_mask(mask, shape) if mask else None
     outliers = correction.decode(fix, shape)
     packed = None if masked is None else np.packbits(masked.reshape(-1), bitorder="little")
-    return HostPart(scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8), packed)
+    return HostPart(
+        scales, *_sparse(outliers, np.int32), *_sparse(classes, np.uint8), packed, restore
+    )
 
 
 def mapped(

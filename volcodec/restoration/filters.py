@@ -37,14 +37,17 @@ class Filter:
     scales: tuple[int, ...]
     weights: np.ndarray
 
-    def table(self) -> np.ndarray:
-        """Weights by bin in multiples of 2**-SHIFT: int32, (BINS, PACKED).
-
-        Of two features side by side, the first in the lower half.
-        """
-        out = np.zeros((BINS, 2 * PACKED), np.int32)
+    def by_bin(self) -> np.ndarray:
+        """Weights by bin in multiples of 2**-SHIFT: int32, (BINS, FEATURES)."""
+        out = np.zeros((BINS, FEATURES), np.int32)
         for start, e, w in zip(self.starts, self.scales, self.weights, strict=True):
-            out[start:, :FEATURES] = w << e
+            out[start:] = w << e
+        return out
+
+    def table(self) -> np.ndarray:
+        """The same, of two features side by side, the first in the lower half: (BINS, PACKED)."""
+        out = np.zeros((BINS, 2 * PACKED), np.int32)
+        out[:, :FEATURES] = self.by_bin()
         return out[:, 1::2] << 16 | out[:, ::2] & 0xFFFF
 
     def apply(self, integers: np.ndarray) -> np.ndarray:
