@@ -768,7 +768,8 @@ def test_a_device_restores_integers() -> None:
 
     on_device.quick_interpreter()
     rng = random_of("restored on a device")
-    for shape in ((1, 1, 1), (1, 2, 9), (5, 7, 17), (16, 3, 8)):
+    shapes = (1, 1, 1), (1, 2, 9), (5, 7, 17), (16, 3, 8)
+    for shape, step in zip(shapes, (256, 2047, 3, 256), strict=True):
         tiles = np.stack(
             [
                 rng.integers(-(1 << 31), 1 << 31, shape),
@@ -777,6 +778,6 @@ def test_a_device_restores_integers() -> None:
             ]
         ).astype(np.int32)
         filters = [some_filter(rng, 45), some_filter(rng, 5), None]
-        want = [t if f is None else f.apply(t) for t, f in zip(tiles, filters, strict=True)]
-        got = on_tiles(torch.from_numpy(tiles).to(on_device.DEVICE), filters)
+        want = [t if f is None else f.apply(t, step) for t, f in zip(tiles, filters, strict=True)]
+        got = on_tiles(torch.from_numpy(tiles).to(on_device.DEVICE), filters, step)
         assert np.array_equal(got.cpu().numpy(), np.stack(want))

@@ -27,8 +27,8 @@ from .shipped import name_of
 from .survey import Part, Survey, distance, survey
 from .survey import look as look_at
 from .targets import Target
-from .tilecoder import Settings, Tile, TileCoder
-from .tiledecoder import GROUP
+from .tilecoder import QUICKEST, Settings, Tile, TileCoder
+from .tiledecoder import CLOSED, GROUP
 from .tiles import Source, WorkingSource, boxes, tile_shape
 from .tiletask import TileTask, TileWork, tile_values
 from .transform.pyramid import FRACTION, default_levels
@@ -38,6 +38,7 @@ Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
 _SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
+_COARSER = 1.6  # step of the transform over that of the closed loop at the same error, about
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
@@ -328,7 +329,15 @@ class VolumeEncoder:
             predicted = self._prediction()
             found = search.search_psnr(attempt, value, look.range, finest, predicted)
             if found is not None and found.psnr <= value + search.PSNR_WINDOW:
-                return found
+                if self.options.effort <= QUICKEST or not _is_closed(found):
+                    return found
+                # each way is best at a step of its own: the transform alone may be smaller
+                smooth = targets.LAMBDA
+                alone = search.search_psnr(
+                    attempt, value, look.range, finest, predicted, at * _COARSER
+                )
+                within = alone is not None and alone.psnr <= value + search.PSNR_WINDOW
+                return alone if alone and within and alone.size < found.size else found
             # Tiles went from one way of coding to another, past the window.
             whole = lossless()
             jump, usual = at, stepped(at)
@@ -463,6 +472,12 @@ class VolumeEncoder:
             model_sha256=model.identity[:size] if model else b"",
             model_length=len(model.data) if model and embeds else 0,
         )  # fmt: skip
+
+
+def _is_closed(found: Outcome) -> bool:
+    """Whether the closed loop won against the transform in any tile."""
+    _, tiles, s = found.result
+    return math.isfinite(s.worth) and any(t.coding in CLOSED for t in tiles)
 
 
 def _best_reach(tiles: Iterable[Tile]) -> int:

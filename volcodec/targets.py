@@ -144,8 +144,8 @@ def stepped(
 ) -> Settings:
     """Settings without a bound, quantised by ``step`` in the units of the data.
 
-    With ``smooth``, only in the way whose error follows the step without jumps, and with that
-    ``lam``.
+    With ``smooth``, only by the transform, whose error follows the step without jumps, and with
+    that ``lam``.
     """
     step = shortened(step, 12)
     lam = LAMBDA if smooth is None else smooth

@@ -18,6 +18,7 @@ from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
     ADAPTIVE,
     CLASSIC,
+    CLOSED,
     CONSTANT,
     FILLED,
     FOLLOWS,
@@ -37,9 +38,9 @@ from .tiledecoder import (
     Frame,
     TileDecoder,
     base_integers,
+    filter_step,
     prefix,
 )
-from .transform.pyramid import FRACTION
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
 from .ways import Way, typical
@@ -59,7 +60,7 @@ _ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tr
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
-_WORTH = 0.08 * (1 << FRACTION) ** 2  # squared error, in units of the transform, worth a bit
+_WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
 _NEAR = 1.05  # costs of the parts that don't decide without one
@@ -428,11 +429,13 @@ def _body(
         return Body(coding, head, made, fix, misses.loss(values, decoded, unit, hidden, s))
     loss = misses.loss(values, decoded, unit, hidden, s)
     flags = 0
-    if coding in TRANSFORMED:
-        found = restoration.fit(integers, decoded, hidden, _WORTH)
+    if coding in TRANSFORMED + CLOSED:
+        step = filter_step(coding, s.mapping)
+        wanted, seen, usual = (restoration.to_usual(a, step) for a in (integers, decoded, step))
+        found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2)
         packed = found.pack() if found is not None else b""
         if found is not None and packed:
-            restored = found.apply(decoded)
+            restored = found.apply(decoded, step)
             less = misses.loss(values, restored, unit, hidden, s)
             if not np.isfinite(s.worth) or len(packed) + less <= loss:
                 head, flags, decoded, loss = packed + head, RESTORED, restored, less

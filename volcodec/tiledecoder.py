@@ -22,11 +22,12 @@ from .values import LARGEST, Mapping, from_ordered
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: previews decode the whole tile
 FOLLOWS = 4  # flag: what is coded is the difference to the frame before
-RESTORED = 8  # flag: a filter, in front of scale 0, restores what the transform gives
+RESTORED = 8  # flag: a filter, in front of scale 0, restores what is decoded
 GROUP = 8  # every frame whose number is a multiple of this stands alone
 _PREFIX = 4  # bytes in front of scale 0 of a tile that follows: weight, shift along z, y, x
 CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC, TRELLIS_CLASSIC)
 TRANSFORMED = (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED, TRELLIS_CLASSIC)
+CLOSED = (PREDICTED_LEARNED, PREDICTED_CLASSIC, ADAPTIVE)
 Shape = tuple[int, int, int]
 
 
@@ -90,7 +91,7 @@ class TileDecoder:
             hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
             integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden)
             if restore is not None:
-                integers = restore.apply(integers)
+                integers = restore.apply(integers, filter_step(coding, m))
             if m.domain == "bits":
                 out = from_ordered(integers, m.dtype)
             else:
@@ -172,10 +173,15 @@ def hidden_voxels(masked: np.ndarray | None, classes: np.ndarray | None) -> np.n
 
 def restorer(coding: int, scales: list[bytes]) -> tuple[restoration.Filter, list[bytes]]:
     """The filter of a tile, and the streams without it."""
-    if coding not in TRANSFORMED:
-        raise FormatError("a tile without an open-loop transform claims a restoration filter")
+    if coding not in TRANSFORMED + CLOSED:
+        raise FormatError("a tile of a coding without steps claims a restoration filter")
     found, rest = restoration.unpack(scales[0])
     return found, [rest, *scales[1:]]
+
+
+def filter_step(coding: int, m: Mapping) -> int:
+    """How many of a tile's integers are a step, for the filter."""
+    return restoration.STEP if coding in TRANSFORMED else m.units("predicted")[1]
 
 
 def prefix(shift: motion.Shift, weight: int) -> bytes:

@@ -28,6 +28,7 @@ from ..tiledecoder import (
     RESTORED,
     TRELLIS_CLASSIC,
     TRELLIS_LEARNED,
+    filter_step,
 )
 from ..tiles import Box, Shape, box_shape, coarse_box, overlap
 from .bank import bank_on
@@ -164,7 +165,8 @@ class DeviceDecoder:
             number, box, _ = read[i]
             self._damaged.append((number, box, _of(number, FormatError(fault))))
         self._pending.append((read, wrong))
-        integers = restored(integers, [part.restore for part in parts])
+        size = filter_step(coding, f.mapping)
+        integers = restored(integers, [part.restore for part in parts], size)
         for first, values in values_in_parts(integers, parts, unit, f):
             for (_, box, _), v in zip(read[first:], values, strict=False):
                 write(box, v)

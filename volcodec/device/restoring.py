@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..restoration import Filter
+from ..restoration import Filter, from_usual, to_usual
 from ..restoration.taps import BINS, EDGE, EDGES, FACES, FAR, FEATURES, NEAR, PAIRS
 from .kernels import restoration as kernels
 from .launch import Upload, blocks
@@ -23,10 +23,13 @@ def _bounds() -> np.ndarray:
     return out
 
 
-def restored(integers: torch.Tensor, filters: Sequence[Filter | None]) -> torch.Tensor:
-    """``integers`` (int32, (tiles, z, y, x)), those with a filter restored by it."""
+def restored(
+    integers: torch.Tensor, filters: Sequence[Filter | None], step: int
+) -> torch.Tensor:  # fmt: skip
+    """``integers`` (int32, (tiles, z, y, x)), of which a ``step`` is so many, by their filters."""
     if not any(filters):
         return integers
+    seen: torch.Tensor = to_usual(integers, step)
     weights = np.zeros((len(filters), BINS, FEATURES), np.int32)
     for own, found in zip(weights, filters, strict=True):
         if found is not None:
@@ -38,9 +41,9 @@ def restored(integers: torch.Tensor, filters: Sequence[Filter | None]) -> torch.
     rough, out = torch.empty_like(integers), torch.empty_like(integers)
     shape = integers.shape[1:]
     grid, block = blocks(integers.numel(), integers.device)
-    kernels.roughness[grid](integers, rough, integers.numel(), *shape, BLOCK=block)
+    kernels.roughness[grid](seen, rough, integers.numel(), *shape, BLOCK=block)
     kernels.restore[grid](
-        integers, rough, pairs, bounds, table, out, integers.numel(), *shape, COUNT=len(PAIRS),
+        seen, rough, pairs, bounds, table, out, integers.numel(), *shape, COUNT=len(PAIRS),
         BINS=BINS, BLOCK=block,
     )  # fmt: skip
-    return out
+    return out if seen is integers else integers + from_usual(out - seen, step)

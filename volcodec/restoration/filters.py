@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -13,7 +13,7 @@ from ..kernel import kernel
 from ..support import binary
 from .activity import activity, padded
 from .rows import LANES, PACKED, restored_block
-from .taps import BINS, FEATURES
+from .taps import BINS, FEATURES, STEP
 
 FINEST: Final = 3
 """Weights of a class are multiples of 2**(e - SHIFT) with 0 <= e <= FINEST."""
@@ -23,6 +23,22 @@ LARGEST: Final = 1023
 
 MAX_BYTES: Final = 255
 _BITS: Final = 10  # of a magnitude at most
+
+
+def _shift(step: int) -> int:
+    return step.bit_length() - STEP.bit_length()
+
+
+def to_usual(integers: Any, step: int) -> Any:
+    """Integers (int32, of NumPy or torch) of which ``step`` are a step: as if 256 to 511 were."""
+    shift = _shift(step)
+    return integers if shift == 0 else integers >> shift if shift > 0 else integers << -shift
+
+
+def from_usual(change: Any, step: int) -> Any:
+    """What a change of those is for the integers themselves."""
+    shift = _shift(step)
+    return change << shift if shift >= 0 else (change + (1 << (-shift - 1))) >> -shift
 
 
 @dataclass(frozen=True)
@@ -50,13 +66,14 @@ class Filter:
         out[:, :FEATURES] = self.by_bin()
         return out[:, 1::2] << 16 | out[:, ::2] & 0xFFFF
 
-    def apply(self, integers: np.ndarray) -> np.ndarray:
-        """The restored integers (int32, (Z, Y, X)) of a tile."""
-        p = padded(integers)
-        bins = activity(p, integers.shape[2])
-        out = np.empty(integers.shape, np.int32)
+    def apply(self, integers: np.ndarray, step: int = STEP) -> np.ndarray:
+        """The restored integers (int32, (Z, Y, X)) of a tile, of which a ``step`` is so many."""
+        seen = to_usual(integers, step)
+        p = padded(seen)
+        bins = activity(p, seen.shape[2])
+        out = np.empty(seen.shape, np.int32)
         _apply(p, bins, self.table(), self.starts[0], np.empty(bins.shape[2], np.int32), out)
-        return out
+        return out if seen is integers else integers + from_usual(out - seen, step)
 
     def pack(self) -> bytes:
         """The filter as bytes: their number, then the bits; b"" where that is over MAX_BYTES."""

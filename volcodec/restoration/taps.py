@@ -29,8 +29,11 @@ EDGES: Final = range(6, 12)
 FEATURES: Final = len(PAIRS) + 3
 """Pairs, and sums of small differences: two of faces, one of edges."""
 
+STEP: Final = 256
+"""A step of the quantiser, in integers."""
+
 NEAR, FAR, EDGE = 64, 256, 128
-"""What the differences in these sums are cut to; a step is 256."""
+"""What the differences in these sums are cut to."""
 
 CUT: Final = 1 << 15
 """What all differences are cut to."""
