@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -243,7 +243,7 @@ class TileCoder:
             return
         constant = _constant_bits(values) if bits else _constant(values, look, s)
         if constant is not None:
-            yield len(constant), CONSTANT, 0, (constant, *nothing[1:])
+            yield size_of([constant]), CONSTANT, 0, (constant, *nothing[1:])
             if bits or look.low == look.high:
                 return
         smallest = np.inf
@@ -267,7 +267,7 @@ class TileCoder:
         hides = look.visible < values.size
         shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
         raw = self.raw(shown)
-        yield len(raw), RAW, 0, (raw, *nothing[1:])
+        yield size_of([raw]), RAW, 0, (raw, *nothing[1:])
 
     def _best(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
@@ -443,10 +443,14 @@ def _body(
     return Body(coding, head, made, fix, loss, flags)
 
 
+def size_of(streams: Iterable[bytes]) -> int:
+    """Bytes that streams take in a file, with what the index says of them."""
+    return sum(len(stream) + _ENTRY for stream in streams if stream)
+
+
 def _candidate(made: Body, flags: int) -> Candidate:
     streams = made.streams()
-    size = sum(len(stream) + _ENTRY for stream in streams if stream)
-    return size + made.loss, made.coding, flags | made.flags, streams
+    return size_of(streams) + made.loss, made.coding, flags | made.flags, streams
 
 
 def _constant_bits(values: np.ndarray) -> bytes | None:

@@ -24,7 +24,7 @@ from ..parallel import ordered_map
 from ..request import Options
 from ..survey import Part
 from ..targets import Target
-from ..tilecoder import QUICKEST, Settings, Tile
+from ..tilecoder import QUICKEST, Settings, Tile, size_of
 from ..tiledecoder import FILLED, PREDICTED_CLASSIC, WHOLE
 from ..tiles import Shape, box_shape
 from . import looks
@@ -220,7 +220,7 @@ class DeviceEncoder(VolumeEncoder):
             values = self._read(index)
             if seen.hidden is not None:
                 values = np.where(seen.hidden_array(shape), self.dtype.type(0), values)
-            if len(self.coder.raw(values)) < sum(map(len, scales)) + len(last):
+            if size_of([self.coder.raw(values)]) < size_of([*scales, last]):
                 return None
         flags = (FILLED if seen.hidden is not None else 0) | (WHOLE if seen.whole else 0)
         return _Coded(index, size, flags, (specials, mask, *scales, last))
