@@ -169,7 +169,8 @@ def main() -> int:
     place = torch.device("cuda")
     result: Record = {
         "date": datetime.date.today().isoformat(), "device": conditions.gpu(),
-        "command": f"python -m benchmarks.device --sizes {options.sizes}",
+        "command": f"python -m benchmarks.device --sizes {options.sizes}"
+        f" --repeats {options.repeats}",
         "torch": torch.__version__, "results": [],
     }  # fmt: skip
     for size in (int(n) for n in options.sizes.split(",")):

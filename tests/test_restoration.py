@@ -695,7 +695,7 @@ def test_only_what_has_steps_is_restored(coding: int, clean: Clean) -> None:
 
 
 def test_tiles_of_other_codings_that_claim_it(codec: volcodec.Codec) -> None:
-    """Valid ones but for the flag, of every kind that has no filter."""
+    """Valid ones but for the flag: none has a filter in front."""
     smooth, random = blobs(SHAPE, "claims", zeros=False), random_of("claims")
     volumes: list[tuple[np.ndarray, dict[str, Any]]] = [
         (np.full(SHAPE, 2.5, np.float32), {}),

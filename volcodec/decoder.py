@@ -151,16 +151,9 @@ class VolumeDecoder:
             restored = bool(entry.flags & RESTORED)
             if level > 0:
                 return preview.tile(
-                    coder,
-                    coding,
-                    tuple(streams),
-                    shape,
-                    self.settings,
-                    level,
-                    whole,
-                    before,
+                    coder, coding, tuple(streams), shape, self.settings, level, whole, before,
                     restored,
-                )
+                )  # fmt: skip
             values = coder.decode(coding, tuple(streams), shape, self.settings, before, restored)
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None

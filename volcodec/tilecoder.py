@@ -424,12 +424,9 @@ def _body(
     decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
 ) -> Body:  # fmt: skip
     """What codes ``values``: their ``integers`` come back as ``decoded``, restored if it pays."""
-    if np.isfinite(s.bound):
-        fix = misses.fix(values, decoded, unit, hidden, s)
-        return Body(coding, head, made, fix, misses.loss(values, decoded, unit, hidden, s))
     loss = misses.loss(values, decoded, unit, hidden, s)
     flags = 0
-    if coding in TRANSFORMED + CLOSED:
+    if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:
         step = filter_step(coding, s.mapping)
         wanted, seen, usual = (restoration.to_usual(a, step) for a in (integers, decoded, step))
         found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2)

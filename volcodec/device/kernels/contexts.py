@@ -12,6 +12,11 @@ import triton
 import triton.language as tl
 
 FEATURE_ROWS = 32  # of features, 24 and zeros: matrix products take powers of two
+# of a class and its band: numbers that differ from launch to launch
+GEOMETRY = (
+    "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "before", "count", "py", "px", "ps", "uy",
+    "ux", "us", "by", "bx", "bs",
+)  # fmt: skip
 CODED = 24  # bit of what is told of a position: its symbol is in the stream
 
 
@@ -93,12 +98,7 @@ def _context_of(
     return tl.where(some != 0, 1 + tl.minimum(mean // divisor, 22), 0)
 
 
-@triton.jit(
-    do_not_specialize=[
-        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "before", "count", "py", "px", "ps",
-        "uy", "ux", "us", "by", "bx", "bs", "divisor",
-    ]
-)  # fmt: skip
+@triton.jit(do_not_specialize=[*GEOMETRY, "divisor"])
 def classify(
     mag, own, faces, up_mag, up_own, up_faces, hints, log, maps, skips, told, coded,
     total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor,
@@ -119,12 +119,7 @@ def classify(
     tl.store(coded + i, flag.to(tl.uint8), mask=valid)
 
 
-@triton.jit(
-    do_not_specialize=[
-        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "cls", "before", "count", "py", "px",
-        "ps", "uy", "ux", "us", "by", "bx", "bs",
-    ]
-)  # fmt: skip
+@triton.jit(do_not_specialize=[*GEOMETRY, "cls"])
 def features(
     mag, own, faces, up_mag, up_own, up_faces, hints, q, weights, log, out, expected,
     total, n, cy, cx, oz, oy, ox, band, cls, before, count, py, px, ps, uy, ux, us, by, bx, bs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .contexts import _context_of, _place_of
+from .contexts import GEOMETRY, _context_of, _place_of
 from .rans import _order_of
 
 
@@ -25,9 +25,8 @@ def _token(m):
 
 @triton.jit(
     do_not_specialize=[
-        "total", "n", "cy", "cx", "oz", "oy", "ox", "band", "before", "count", "py", "px", "ps",
-        "uy", "ux", "us", "by", "bx", "bs", "divisor", "step", "ly", "lx", "ls", "az", "ay", "ax",
-        "span", "contexts", "tokens",
+        *GEOMETRY, "divisor", "step", "ly", "lx", "ls", "az", "ay", "ax", "span", "contexts",
+        "tokens",
     ]
 )  # fmt: skip
 def examine(
