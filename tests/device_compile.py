@@ -28,7 +28,8 @@ POINTERS = {
 TYPES = {name: kind for kind, names in POINTERS.items() for name in names.split()}
 OUT = {"features": "*u8"}  # of the one argument whose type differs
 SIZES = {"BLOCK": 128, "LANES": 32, "CODED": contexts.CODED, "ROWS": contexts.FEATURE_ROWS,
-         "H1": 32, "H2": 16, "UNSIGNED": 16, "KIND": 2, "COUNT": 15, "BINS": 46}  # fmt: skip
+         "H1": 32, "H2": 16, "UNSIGNED": 16, "KIND": 2, "COUNT": 18, "OWN": 15, "FEATURES": 23,
+         "BINS": 46}  # fmt: skip
 FLAGS = ("VOTE", "PARENT", "EXPECTS", "HALVED", "LEARNED", "LIMITED", "PREDICTED", "OFFSETS",
          "FLOATS", "REAL", "LATTICE", "EXACT", "SNAPS", "BOUND", "HIDES",
          "X", "Y", "Z")  # fmt: skip

@@ -121,6 +121,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: (oversampled((20, 27, 29)) * blobs((20, 27, 29), "restored")).astype(np.float32),
         {"psnr": 40.0},
     ),
+    "restored-again": (
+        lambda: cliffs((40, 41, 39)).astype(np.float32), {"psnr": 28.0, "support": "off"},
+    ),
     "adaptive": (
         lambda: blobs((40, 37, 41), "adaptive").astype(np.float32),
         {"rel_error": 2e-3, "effort": 9},

@@ -106,7 +106,7 @@ class Settings(Frame):
     ways to code that are tried, in this order. ``worth``: the error, in units of y or k, whose
     square is worth a byte where ways are compared (inf: bytes alone count). ``reaches``: distances
     from the ground within which decoded values may become it, which is chosen when all tiles are
-    coded; rising from 0.
+    coded; rising from 0. ``passes``: of the restoration filter, at most.
     """
 
     scale: float = 1.0
@@ -116,6 +116,7 @@ class Settings(Frame):
     banks: tuple[str, ...] = ("lossy",)
     worth: float = np.inf
     reaches: tuple[float, ...] = ()
+    passes: int = 2
 
 
 @dataclass(frozen=True)
@@ -429,10 +430,10 @@ def _body(
     if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:
         step = filter_step(coding, s.mapping)
         wanted, seen, usual = (restoration.to_usual(a, step) for a in (integers, decoded, step))
-        found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2)
-        packed = found.pack() if found is not None else b""
+        found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2, s.passes)
+        packed = found[0].pack() if found is not None else b""
         if found is not None and packed:
-            restored = found.apply(decoded, step)
+            restored = restoration.from_usual(decoded, seen, found[1], step)
             less = misses.loss(values, restored, unit, hidden, s)
             if not np.isfinite(s.worth) or len(packed) + less <= loss:
                 head, flags, decoded, loss = packed + head, RESTORED, restored, less

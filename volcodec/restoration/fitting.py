@@ -10,16 +10,19 @@ in the units of bits are least. All of it is sums in a fixed order, the same on 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from ..kernel import kernel
-from .filters import FINEST, LARGEST, Filter
+from .activity import Seen
+from .filters import FINEST, LARGEST, Filter, Pass
 from .moments import ERROR, WIDTH, moments
-from .taps import FEATURES, SHIFT
+from .taps import FEATURES, SHIFT, SHORT
 
 _LEAST: Final = 100.0  # bits that the error must be worth for a filter to be tried
+_SMALL: Final = 32  # weights up to which the short form is tried, too
 _FEW: Final = 40  # samples below which a bin joins the next
 _NEW_CLASS: Final = 8.0  # bits
 _SWEEPS: Final = 3
@@ -28,19 +31,65 @@ _BITS: Final = np.array([0.8] + [2.7 + 1.6 * math.log2(m) for m in range(1, LARG
 
 
 def fit(
-    original: np.ndarray, decoded: np.ndarray, hidden: np.ndarray, worth: float
-) -> Filter | None:
-    """The filter that brings ``decoded`` near ``original`` (both int32, (Z, Y, X)).
+    original: np.ndarray, decoded: np.ndarray, hidden: np.ndarray, worth: float, passes: int
+) -> tuple[Filter, np.ndarray] | None:
+    """The filter that brings ``decoded`` near ``original`` (both int32, (Z, Y, X)), and how near.
 
-    ``hidden`` voxels (bool) do not count; ``worth``: the squared error that is worth a bit. None
-    where no filter is worth its bits.
+    Of so many ``passes`` at most. ``hidden`` voxels (bool) do not count; ``worth``: the squared
+    error that is worth a bit. None where no filter is worth its bits.
     """
-    seen, counts = moments(original, decoded, hidden)
-    seen /= worth
-    if seen[:, ERROR, ERROR].sum() < _LEAST:
-        return None
-    firsts, sums = _merged(seen, counts)
-    return _best(firsts, sums)
+    made = Filter(())
+    left, size = _square(original, decoded, hidden), 0
+    for _ in range(passes):
+        seen = Seen.of(decoded)
+        best: tuple[float, Filter, np.ndarray, float, int] | None = None
+        for found in _fits(original, seen, hidden, worth, small=size == 0):
+            more, restored = Filter((*made.passes, found)), found.apply(seen)
+            square, bits = _square(original, restored, hidden), 8 * len(more.pack())
+            # what a pass is fitted to is not all that it changes
+            gain = (left - square) / worth - (bits - size)
+            if bits and gain > (best[0] if best else 0.0):
+                best = gain, more, restored, square, bits
+        if best is None:
+            break
+        _, made, decoded, left, size = best
+    return (made, decoded) if made.passes else None
+
+
+@kernel
+def _square(original: np.ndarray, decoded: np.ndarray, hidden: np.ndarray) -> float:
+    """The sum of squared errors."""
+    total = 0.0
+    for z in range(original.shape[0]):
+        for y in range(original.shape[1]):
+            one, two, covered = original[z, y], decoded[z, y], hidden[z, y]
+            for x in range(one.size):
+                off = 0.0 if covered[x] else np.float64(one[x]) - np.float64(two[x])
+                total += off * off
+    return total
+
+
+def _fits(
+    original: np.ndarray, seen: Seen, hidden: np.ndarray, worth: float, small: bool
+) -> Iterator[Pass]:
+    """What may be the next pass, that brings what is ``seen`` near ``original``.
+
+    One of few weights, if ``small``, is followed by one for the short form.
+    """
+    products, counts = moments(original, seen, hidden)
+    products /= worth
+    if products[:, ERROR, ERROR].sum() < _LEAST:
+        return
+    firsts, sums = _merged(products, counts)
+    found = _best(firsts, sums)
+    if found is None:
+        return
+    yield found
+    if small and np.count_nonzero(found.weights) <= _SMALL:
+        sums[:, SHORT:FEATURES] = sums[:, :, SHORT:FEATURES] = 0
+        found = _best(firsts, sums)
+        if found is not None:
+            yield found
 
 
 def _merged(moments: np.ndarray, counts: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -59,7 +108,7 @@ def _merged(moments: np.ndarray, counts: np.ndarray) -> tuple[list[int], np.ndar
     return firsts, np.array(sums)
 
 
-def _best(firsts: list[int], sums: np.ndarray) -> Filter | None:
+def _best(firsts: list[int], sums: np.ndarray) -> Pass | None:
     """The classes, of neighbouring bins, that cost least bits, with their weights."""
     n = len(firsts)
     costs, scales = np.zeros((n, n)), np.zeros((n, n), np.int64)
@@ -82,7 +131,7 @@ def _best(firsts: list[int], sums: np.ndarray) -> Filter | None:
     chosen.reverse()
     while not weights[chosen[0]].any():
         chosen.pop(0)
-    return Filter(
+    return Pass(
         tuple(firsts[i] for i, _ in chosen),
         tuple(int(scales[span]) for span in chosen),
         np.array([weights[span] for span in chosen]).astype(np.int32),

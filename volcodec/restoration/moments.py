@@ -11,42 +11,38 @@ from typing import Final
 import numpy as np
 
 from ..kernel import kernel
-from .activity import activity, padded
+from .activity import Seen
 from .rows import LANES, feature_block
 from .taps import BINS, FEATURES, MARGIN
 
-WIDTH: Final = 20  # features, the error, and zeros up to an even number
+WIDTH: Final = FEATURES + 1 + (FEATURES + 1) % 2  # features, the error, a zero up to an even number
 ERROR: Final = FEATURES
 _SAMPLES: Final = 1 << 18  # voxels, about, that a filter is fitted to
 _BLOCK: Final = 128  # voxels of a class that are summed at once
 _CUT: Final = 1 << 26  # of errors: sums of their squares in a block stay below 2**63
 
 
-def moments(
-    original: np.ndarray, decoded: np.ndarray, hidden: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def moments(original: np.ndarray, seen: Seen, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Moments (float64, (BINS, WIDTH, WIDTH)) and how many voxels are seen of each class (int64).
 
-    Of ``original`` and ``decoded`` (int32, (Z, Y, X)), except where ``hidden`` (bool). Large tiles
-    are seen in part, for which moments make up.
+    Of ``original`` (int32, (Z, Y, X)) and what is ``seen`` decoded of it, except where ``hidden``
+    (bool). Large tiles are seen in part, for which moments make up.
     """
-    p = padded(decoded)
-    bins = activity(p, decoded.shape[2])
-    rows = decoded.shape[0] * decoded.shape[1]
-    every = max(1, min(rows, decoded.size // _SAMPLES))
+    rows = original.shape[0] * original.shape[1]
+    every = max(1, min(rows, original.size // _SAMPLES))
     sums = np.zeros((BINS, WIDTH, WIDTH))
     counts = np.zeros(BINS, np.int64)
-    seen = np.zeros((BINS, WIDTH, _BLOCK), np.int32)
-    room = np.zeros((FEATURES, bins.shape[2]), np.int32)
-    _sum(p, bins, original, hidden, every, room, seen, sums, counts)
+    block = np.zeros((BINS, WIDTH, _BLOCK), np.int32)
+    room = np.zeros((FEATURES, seen.bins.shape[2]), np.int32)
+    _sum(seen.voxels, seen.bins, seen.sides, original, hidden, every, room, block, sums, counts)
     upper = np.triu(sums) * every
     return upper + np.triu(upper, 1).transpose(0, 2, 1), counts
 
 
 @kernel
 def _sum(
-    p: np.ndarray, bins: np.ndarray, original: np.ndarray, hidden: np.ndarray, every: int,
-    room: np.ndarray, seen: np.ndarray, sums: np.ndarray, counts: np.ndarray,
+    p: np.ndarray, bins: np.ndarray, sides: np.ndarray, original: np.ndarray, hidden: np.ndarray,
+    every: int, room: np.ndarray, seen: np.ndarray, sums: np.ndarray, counts: np.ndarray,
 ) -> None:  # fmt: skip
     """Add the moments of every so many rows' voxels to the upper triangles of ``sums``."""
     nz, ny, nx = original.shape
@@ -55,7 +51,7 @@ def _sum(
         classes, masked, wanted = bins[z, y], hidden[z, y], original[z, y]
         centre = p[z + MARGIN, y + MARGIN, MARGIN:]
         for x in range(0, classes.size, LANES):
-            feature_block(p, z, y, x, room)
+            feature_block(p, z, y, x, sides, room)
         for x in range(nx):
             b = classes[x]
             if b == 0 or masked[x]:

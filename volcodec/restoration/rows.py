@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..vectors import I8, I32, I64, Array, load, same, splat, store
-from .taps import CUT, EDGE, EDGES, FACES, FAR, MARGIN, NEAR, PAIRS, SHIFT
+from .taps import CUT, EDGES, FACES, MARGIN, OWN, PAIRS, PLANES, SHIFT, SUMS
 
 LANES: Final = 8
 _WORDS, _BYTES = (ir.VectorType(t, LANES) for t in (I32, I8))
@@ -51,50 +51,73 @@ def _sum(b: Any, pair: tuple[Any, Any], most: int) -> Any:
     return b.add(_cut(b, pair[0], most), _cut(b, pair[1], most))
 
 
-def _features(b: Any, p: Any, here: Any, centre: Any) -> Iterator[Any]:
+def _features(b: Any, p: Any, here: Any, centre: Any, sides: Any) -> Iterator[Any]:
     """The features, one after the other."""
-    near, far, edge = (_all(0) for _ in "123")
+    sums = [_all(0) for _ in SUMS]
+    own = []
     for k, offset in enumerate(PAIRS):
         pair = _differences(b, p, here, centre, offset)
-        if k in FACES:
-            near, far = b.add(near, _sum(b, pair, NEAR)), b.add(far, _sum(b, pair, FAR))
-        if k in EDGES:
-            edge = b.add(edge, _sum(b, pair, EDGE))
-        yield _sum(b, pair, CUT)
-    yield from (near, far, edge)
+        for i, (members, most) in enumerate(SUMS):
+            if k in members:
+                sums[i] = b.add(sums[i], _sum(b, pair, most))
+        if k < OWN:
+            own.append(_sum(b, pair, CUT))
+            yield own[k]
+    yield from sums
+    smooth = _all(0)
+    for plane in range(PLANES):
+        first, second = (own[EDGES[2 * plane + i]] for i in range(2))
+        chosen = b.icmp_unsigned("!=", b.and_(sides, _all(1 << plane)), _all(0))
+        smooth = b.add(smooth, b.select(chosen, second, first))
+    yield smooth
 
 
 @intrinsic  # type: ignore[misc]
 def roughness_block(typingctx: Any, p: Any, z: Any, y: Any, x: Any, out: Any) -> Any:
-    """The roughness of eight voxels of a padded tile, into ``out`` (int32, a row)."""
-    n = types.intp
-    signature = types.void(p, n, n, n, out)
+    """Into ``out`` (int32, (1 + PLANES, nx)) of eight voxels of a padded tile: their roughness.
 
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        tile, row = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 4))
-        here = arguments[1:4]
-        centre = _voxels(b, tile, here)
-        total = _all(0)
-        for k in FACES:
-            v = _sum(b, _differences(b, tile, here, centre, PAIRS[k]), CUT)
-            minus = b.sub(_all(0), v)
-            total = b.add(total, b.select(b.icmp_signed(">", v, minus), v, minus))
-        store(b, total, row.at(here[2]))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic  # type: ignore[misc]
-def feature_block(typingctx: Any, p: Any, z: Any, y: Any, x: Any, out: Any) -> Any:
-    """The features of eight voxels of a padded tile, into ``out`` (int32, (FEATURES, nx))."""
+    And of each plane, how much rougher the first diagonal is than the second.
+    """
     n = types.intp
     signature = types.void(p, n, n, n, out)
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         tile, rows = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 4))
         here = arguments[1:4]
-        for k, feature in enumerate(_features(b, tile, here, _voxels(b, tile, here))):
+        centre = _voxels(b, tile, here)
+
+        def rough(k: int) -> Any:
+            v = _sum(b, _differences(b, tile, here, centre, PAIRS[k]), CUT)
+            minus = b.sub(_all(0), v)
+            return b.select(b.icmp_signed(">", v, minus), v, minus)
+
+        total = _all(0)
+        for k in FACES:
+            total = b.add(total, rough(k))
+        store(b, total, rows.at(I64(0), here[2]))
+        for plane in range(PLANES):
+            first, second = (rough(EDGES[2 * plane + i]) for i in range(2))
+            store(b, b.sub(first, second), rows.at(I64(1 + plane), here[2]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[misc]
+def feature_block(typingctx: Any, p: Any, z: Any, y: Any, x: Any, sides: Any, out: Any) -> Any:
+    """The features of eight voxels of a padded tile, into ``out`` (int32, (FEATURES, nx)).
+
+    ``sides``: which diagonals are smoother, uint8, (Z, Y, nx).
+    """
+    n = types.intp
+    signature = types.void(p, n, n, n, sides, out)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        tile, sides, rows = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 4, 5))
+        here = arguments[1:4]
+        smoother = b.zext(load(b, sides.at(*here), _BYTES), _WORDS)
+        features = _features(b, tile, here, _voxels(b, tile, here), smoother)
+        for k, feature in enumerate(features):
             store(b, feature, rows.at(I64(k), here[2]))
         return context.get_dummy_value()
 
@@ -131,21 +154,22 @@ def _weights(b: Any, table: Any, seen: Any) -> Iterator[Any]:
 
 @intrinsic  # type: ignore[misc]
 def restored_block(
-    typingctx: Any, p: Any, z: Any, y: Any, x: Any, bins: Any, first: Any, table: Any, out: Any
-) -> Any:
+    typingctx: Any, p: Any, z: Any, y: Any, x: Any, bins: Any, sides: Any, first: Any, table: Any,
+    out: Any,
+) -> Any:  # fmt: skip
     """Eight restored voxels of a padded tile, into ``out`` (int32, a row).
 
-    ``bins`` (uint8, (Z, Y, nx)): weights below ``first`` are all zero. ``table`` (int32, (BINS,
+    ``bins`` and ``sides`` (uint8, (Z, Y, nx)): see Seen; weights below ``first`` are all zero. ``table`` (int32, (BINS,
     PACKED)): weights of two features, 16 bits each, the first in the lower half.
     """
     n = types.intp
-    signature = types.void(p, n, n, n, bins, n, table, out)
+    signature = types.void(p, n, n, n, bins, sides, n, table, out)
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        tile, classes, table, row = (
-            Array(context, b, signature.args[i], arguments[i]) for i in (0, 4, 6, 7)
+        tile, classes, sides, table, row = (
+            Array(context, b, signature.args[i], arguments[i]) for i in (0, 4, 5, 7, 8)
         )
-        here, first = arguments[1:4], arguments[5]
+        here, first = arguments[1:4], arguments[6]
         centre = _voxels(b, tile, here)
         seen = b.zext(load(b, classes.at(*here), _BYTES), _WORDS)
         low = splat(b, b.trunc(first, I32), LANES)
@@ -153,7 +177,8 @@ def restored_block(
         restored = cgutils.alloca_once_value(b, centre)
         with b.if_then(b.icmp_unsigned("!=", some, I8(0))):
             total = _all(1 << (SHIFT - 1))
-            features = _features(b, tile, here, centre)
+            smoother = b.zext(load(b, sides.at(*here), _BYTES), _WORDS)
+            features = _features(b, tile, here, centre, smoother)
             for feature, weight in zip(features, _weights(b, table, seen), strict=False):
                 total = b.add(total, b.mul(weight, feature))
             b.store(b.add(centre, b.ashr(total, _all(SHIFT))), restored)
