@@ -28,14 +28,8 @@ from volcodec.restoration import MAX_PASSES, Filter, Pass, unpack
 from volcodec.tiledecoder import ADAPTIVE, CLOSED, FOLLOWS, RESTORED, TRANSFORMED, WHOLE
 from volcodec.transform.pyramid import CDF97_PREVIEW, Pyramid
 
-BINS, FEATURES, SHORT, FINEST, LARGEST, MAX_BYTES = (
-    46,
-    23,
-    18,
-    3,
-    1023,
-    4095,
-)  # as the text has them
+BINS, FEATURES, SHORT = 46, 23, 18  # as the text has them
+FINEST, LARGEST, MAX_BYTES = 3, 1023, 4095
 SHAPE = (16, 24, 24)
 FIRST = 2  # the stream of scale 0
 EXTENTS = (1, 2, 15, 17)
@@ -102,7 +96,7 @@ def told(packed: bytes) -> Told:
     several = groups[-1] + 1
     passes: Told = []
     while True:
-        classes = []
+        classes: list[tuple[int, int, list[int]]] = []
         before = [0] * len(groups)
         for b in range(1, 46):
             if not bits.cell(1 if classes else 0):

@@ -159,8 +159,9 @@ def restored_block(
 ) -> Any:  # fmt: skip
     """Eight restored voxels of a padded tile, into ``out`` (int32, a row).
 
-    ``bins`` and ``sides`` (uint8, (Z, Y, nx)): see Seen; weights below ``first`` are all zero. ``table`` (int32, (BINS,
-    PACKED)): weights of two features, 16 bits each, the first in the lower half.
+    ``bins`` and ``sides`` (uint8, (Z, Y, nx)): see Seen; weights below ``first`` are all zero.
+    ``table`` (int32, (BINS, PACKED)): weights of two features, 16 bits each, the first in the
+    lower half.
     """
     n = types.intp
     signature = types.void(p, n, n, n, bins, sides, n, table, out)

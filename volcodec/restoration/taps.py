@@ -38,7 +38,8 @@ CUT: Final = 1 << 15
 """What all differences are cut to."""
 
 SUMS: Final = (
-    (FACES, 64), (FACES, 256), (EDGES, 128), (EDGES, 400), (SECOND, 64), (THIRD, 128), (FOURTH, CUT),
+    (FACES, 64), (FACES, 256), (EDGES, 128), (EDGES, 400), (SECOND, 64), (THIRD, 128),
+    (FOURTH, CUT),
 )  # fmt: skip
 """The features after those: sums of pairs, whose differences are cut to so much."""
 
