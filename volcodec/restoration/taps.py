@@ -25,14 +25,11 @@ PAIRS: Final = np.array(
 OWN: Final = 15
 """So many pairs are features; all have a part in sums."""
 
-FACES, SECOND, EDGES, THIRD, FOURTH = (
-    range(3),
-    range(3, 6),
-    range(6, 12),
-    range(12, 15),
-    range(15, 18),
-)
-"""Pairs along axes, at distances 1, 2, 3, 4, and along diagonals: two of each plane."""
+FACES, SECOND, THIRD, FOURTH = range(3), range(3, 6), range(12, 15), range(15, 18)
+"""Pairs along axes, at distances 1 to 4."""
+
+EDGES: Final = range(6, 12)
+"""Pairs along diagonals, two of each plane."""
 
 CUT: Final = 1 << 15
 """What all differences are cut to."""
