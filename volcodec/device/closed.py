@@ -17,7 +17,7 @@ from ..entropy.streams import KEPT, choose_tables, lanes_log2
 from ..entropy.tables import COST_BITS, TOKENS
 from ..scales import KEPT_FROM, ScaleCoder, levels_of
 from .bank import DeviceBank
-from .batch import Band, Batch, Class, Scratch
+from .batch import Band, Batch
 from .kernels import encoding
 from .launch import Upload, blocks, warp
 
@@ -26,12 +26,30 @@ _SLACK = 256  # words beyond what costs tell that a stream may need
 
 
 @dataclass
-class _Run:
-    """A class of a band: its symbols (int32) and contexts (uint8) in coding order."""
+class _Runs:
+    """The classes of a band, a run each: symbols (int32) and contexts (uint8) in coding order.
 
-    c: Class
+    Both (tiles, positions); the classes begin, and the last ends, at the ``bounds`` (int32).
+    """
+
+    bounds: np.ndarray
     symbols: torch.Tensor
     keys: torch.Tensor
+
+    @classmethod
+    def of(cls, band: Band) -> _Runs:
+        sizes = [c.n for c in band.classes]
+        count, device = len(band.target), band.target.device
+        both = (
+            torch.empty((count, sum(sizes)), dtype=kind, device=device)
+            for kind in (torch.int32, torch.uint8)
+        )
+        return cls(np.cumsum([0, *sizes]).astype(np.int32), *both)
+
+    @property
+    def n(self) -> int:
+        """Positions of a tile."""
+        return self.symbols.shape[1]
 
 
 @dataclass
@@ -82,6 +100,19 @@ class _Plan:
         return head + first + words.view(np.uint16).astype("<u2").tobytes()
 
 
+@dataclass
+class _Room:
+    """For what is pushed of a band: which positions are coded (uint8), and lists (int32)."""
+
+    coded: torch.Tensor
+    listed: list[torch.Tensor]
+
+    @classmethod
+    def of(cls, size: int, device: torch.device) -> _Room:
+        listed = [torch.empty(size, dtype=torch.int32, device=device) for _ in range(3)]
+        return cls(torch.empty(size, dtype=torch.uint8, device=device), listed)
+
+
 class ClosedEncoder(Batch):
     """Encodes ``tiles`` (int32, (tiles, z, y, x)) with the bank ``predicted``.
 
@@ -98,7 +129,7 @@ class ClosedEncoder(Batch):
         super().__init__(coder, bank, count, (z, y, x), levels, True, step, tiles.device)
         self.tiles, self.hidden = tiles, hidden
         self.scales = scales
-        self._runs: dict[int, list[_Run]] = {}
+        self._runs: dict[int, list[_Runs]] = {}
         self.sizes: list[int] = []
         self._limits = self._limited()
 
@@ -150,16 +181,15 @@ class ClosedEncoder(Batch):
         runs = self._runs[level] = []
         for band in self.walk(level):
             symbols = self._quantised(band)
-            for c in band.classes:
-                run = _Run(c, *(torch.empty((self.count, c.n), dtype=kind, device=self.device)
-                                for kind in (torch.int32, torch.uint8)))  # fmt: skip
-                runs.append(run)
+            made = _Runs.of(band)
+            runs.append(made)
+            for c, first in zip(band.classes, made.bounds.tolist(), strict=False):
                 grid, block = blocks(c.total, self.device)
                 encoding.examine[grid](
                     *band.seen, band.hints, self.bank.log, symbols, band.predicted, band.target,
-                    run.symbols, run.keys, hist, *c.geometry, *band.geometry, band.divisor,
-                    band.step, *band.place, CONTEXTS, TOKENS, PARENT=band.parent is not None,
-                    BLOCK=block,
+                    made.symbols, made.keys, hist, *c.geometry, *band.geometry, band.divisor,
+                    band.step, *band.place, CONTEXTS, TOKENS, made.n, first,
+                    PARENT=band.parent is not None, BLOCK=block,
                 )  # fmt: skip
             self.close(band)
 
@@ -184,7 +214,7 @@ class ClosedEncoder(Batch):
         """The histograms on the host, with the zeros in context 0 (int64)."""
         out = hist.cpu().numpy().astype(np.int64)
         for found, level in zip(out, levels, strict=True):
-            found[:, 0, 0] = sum(run.c.n for run in self._runs[level]) - found.sum(axis=(1, 2))
+            found[:, 0, 0] = sum(runs.n for runs in self._runs[level]) - found.sum(axis=(1, 2))
         return out
 
     def _write(self, plans: list[list[_Plan]]) -> list[list[bytes] | None]:
@@ -203,17 +233,18 @@ class ClosedEncoder(Batch):
             fresh = np.full((self.count, MAX_LANES), LOW, np.int64)
             arrays = (begin, fresh, room.astype(np.int32), widths, tables, least)
             keys.append([upload.add(array) for array in arrays])
+        every = [runs for level in self._runs.values() for runs in level]
+        bounds = {id(runs): upload.add(runs.bounds) for runs in every}
         upload.send(self.device)
-        largest = max(run.c.total for runs in self._runs.values() for run in runs)
-        scratch = Scratch.of(largest, self.device)
+        room = _Room.of(max(runs.symbols.numel() for runs in every), self.device)
         ended = []
         for scale, given, wanted in zip(plans, keys, self._members(), strict=True):
             start, states, positions, width, maps, skips = (upload[key] for key in given)
             if not all(plan.empty for plan in scale):
                 place = (words, start, states, positions, width)
                 for k, level in reversed(list(enumerate(wanted))):
-                    for run in reversed(self._runs[level]):
-                        self._push(run, scratch, maps[k], skips, place)
+                    for runs in reversed(self._runs[level]):
+                        self._push(runs, upload[bounds[id(runs)]], room, maps[k], skips, place)
             ended.append((states, positions))
         return self._gathered(plans, starts, rooms, words.cpu().numpy(), ended)
 
@@ -237,20 +268,19 @@ class ClosedEncoder(Batch):
         return out
 
     def _push(
-        self, run: _Run, scratch: Scratch, maps: torch.Tensor, skips: torch.Tensor,
-        place: tuple[torch.Tensor, ...],
+        self, runs: _Runs, bounds: torch.Tensor, room: _Room, maps: torch.Tensor,
+        skips: torch.Tensor, place: tuple[torch.Tensor, ...],
     ) -> None:  # fmt: skip
-        """Encode a run of every tile."""
-        c = run.c
-        listed = scratch.places, scratch.kept, scratch.told
-        grid, block = blocks(c.total, self.device)
-        encoding.mark[grid](run.keys, maps, skips, scratch.coded, c.total, c.n, BLOCK=block)
-        coded = scratch.coded[: c.total].view(self.count, c.n)
+        """Encode the runs of a band of every tile."""
+        n, total = runs.n, runs.symbols.numel()
+        grid, block = blocks(total, self.device)
+        encoding.mark[grid](runs.keys, maps, skips, room.coded, total, n, BLOCK=block)
+        coded = room.coded[:total].view(self.count, n)
         ends = torch.cumsum(coded, 1, dtype=torch.int32)
         encoding.pushes[grid](
-            run.keys, maps, scratch.coded, ends, run.symbols, self.tables.pairs, *listed, c.total,
-            c.n, BLOCK=block,
+            runs.keys, maps, room.coded, ends, runs.symbols, self.tables.pairs, *room.listed,
+            total, n, BLOCK=block,
         )  # fmt: skip
         encoding.encode_runs[(self.count,)](
-            *place, ends, *listed, c.n, **warp(self.device),
+            *place, ends, bounds, *room.listed, n, len(bounds) - 1, **warp(self.device),
         )  # fmt: skip

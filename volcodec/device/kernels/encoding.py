@@ -26,21 +26,22 @@ def _token(m):
 @triton.jit(
     do_not_specialize=[
         *GEOMETRY, "divisor", "step", "ly", "lx", "ls", "az", "ay", "ax", "span", "contexts",
-        "tokens",
+        "tokens", "row", "first",
     ]
 )  # fmt: skip
 def examine(
     mag, own, faces, up_mag, up_own, up_faces, hints, log, values, predicted, target, symbols, keys,
     hist, total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs,
-    divisor, step, ly, lx, ls, az, ay, ax, span, contexts, tokens,
+    divisor, step, ly, lx, ls, az, ay, ax, span, contexts, tokens, row, first,
     PARENT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Symbols of a class in coding order, their contexts, and what they decode to.
 
     ``values`` (int32, (tiles, band)): the symbols of the band; ``symbols`` (int32) and ``keys``
-    (uint8), both (tiles, n), take those of the class; ``mag`` and ``target`` as ``scatter`` has
-    them; no position of a class looks at another. Tokens are counted by context into ``hist``
-    (int32, (tiles, contexts, tokens)): all but zeros in context 0, by far the most.
+    (uint8), both (tiles, row), take those of the class from column ``first`` on; ``mag`` and
+    ``target`` as ``scatter`` has them; no position of a class looks at another. Tokens are counted
+    by context into ``hist`` (int32, (tiles, contexts, tokens)): all but zeros in context 0, by far
+    the most.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
@@ -52,8 +53,9 @@ def examine(
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     at = tile * bs + (z * by + y) * bx + x
     s = tl.load(values + at, mask=valid, other=0)
-    tl.store(symbols + i, s, mask=valid)
-    tl.store(keys + i, key.to(tl.uint8), mask=valid)
+    to = tile * row + first + i - tile * n
+    tl.store(symbols + to, s, mask=valid)
+    tl.store(keys + to, key.to(tl.uint8), mask=valid)
     k = s.to(tl.int64)
     m = tl.where(k < 0, -k, k)
     token, _, _ = _token(m)
@@ -128,17 +130,18 @@ def _save(words, at, x, over):
     tl.store(words + at, (x & 0xFFFF).to(tl.int16), mask=over & (at >= 0))
 
 
-@triton.jit(do_not_specialize=["n"])
+@triton.jit(do_not_specialize=["n", "runs"])
 def encode_runs(
-    words, offsets, states, positions, lanes, ends, shares, raws, told, n,
+    words, offsets, states, positions, lanes, ends, bounds, shares, raws, told, n, runs,
     LANES: tl.constexpr, VOTE: tl.constexpr,
 ):  # fmt: skip
-    """Encode one run of every tile, from its last round to its first.
+    """Encode some runs of every tile, from the last round of the last to the first of the first.
 
     ``words`` (int16): room for the streams of all tiles, from ``offsets`` (int64) on, filled from
     its end; ``positions`` (int32) are of the words written last, and below 0 where there was no
-    room. ``states`` (int64, (tiles, LANES)) are taken on. ``ends`` as ``pushes`` has them, which
-    lists the rest. What the next round needs is asked for before this one is worked on.
+    room. ``states`` (int64, (tiles, LANES)) are taken on. Run r has the positions from
+    ``bounds[r]`` to ``bounds[r + 1]`` (int32). ``ends`` as ``pushes`` has them, which lists the
+    rest. What the next round needs is asked for before this one is worked on.
     """
     tile = tl.program_id(0)
     lane = tl.arange(0, LANES)
@@ -146,57 +149,62 @@ def encode_runs(
     width = tl.load(lanes + tile)
     position = tl.load(positions + tile) + lane * 0
     x = tl.load(states + tile * LANES + lane).to(tl.uint32)
-    first = tile * n
-    rounds = (tl.load(ends + tile * n + n - 1) + width - 1) // width
-    j = (rounds - 1) * width + lane
-    live = (lane < width) & (j < tl.load(ends + tile * n + n - 1))
-    pair = tl.load(shares + first + j, mask=live, other=1)
-    raw = tl.load(raws + first + j, mask=live, other=0)
-    t = tl.load(told + first + j, mask=live, other=0)
-    for _ in range(rounds):
-        j -= width
-        here = (lane < width) & (j >= 0)
-        next_pair = tl.load(shares + first + j, mask=here, other=1)
-        next_raw = tl.load(raws + first + j, mask=here, other=0)
-        next_t = tl.load(told + first + j, mask=here, other=0)
-        bits = (t & 255).to(tl.uint32)
-        value = raw.to(tl.uint32)
-        if tl.max(((bits > 16) | (t >= 65536)).to(tl.int32), 0) == 0:
-            z, over = _put_bits(x, value, bits)
+    for back in range(runs):
+        r = runs - 1 - back
+        begin = tl.load(bounds + r)
+        before = tl.load(ends + tile * n + begin - 1, mask=begin > 0, other=0)
+        size = tl.load(ends + tile * n + tl.load(bounds + r + 1) - 1) - before
+        first = tile * n + before
+        rounds = (size + width - 1) // width
+        j = (rounds - 1) * width + lane
+        live = (lane < width) & (j >= 0) & (j < size)
+        pair = tl.load(shares + first + j, mask=live, other=1)
+        raw = tl.load(raws + first + j, mask=live, other=0)
+        t = tl.load(told + first + j, mask=live, other=0)
+        for _ in range(rounds):
+            j -= width
+            here = (lane < width) & (j >= 0)
+            next_pair = tl.load(shares + first + j, mask=here, other=1)
+            next_raw = tl.load(raws + first + j, mask=here, other=0)
+            next_t = tl.load(told + first + j, mask=here, other=0)
+            bits = (t & 255).to(tl.uint32)
+            value = raw.to(tl.uint32)
+            if tl.max(((bits > 16) | (t >= 65536)).to(tl.int32), 0) == 0:
+                z, over = _put_bits(x, value, bits)
+                order, count = _order_of(over, VOTE)
+                position -= count
+                _save(words, position + order, x, over)
+            else:
+                # what follows the token, its last first: bits above 16, those below, an escape
+                more = tl.where(bits > 16, bits - 16, 0)
+                y, over1 = _put_bits(x, value >> 16, more)
+                y = tl.where(more > 0, y, x)
+                over1 = over1 & (more > 0)
+                w, over2 = _put_bits(y, value & 0xFFFF, bits - more)
+                escapes = t >= 65536
+                named, over3 = _put_bits(w, ((t >> 8) & 255).to(tl.uint32), tl.zeros_like(x) + 7)
+                over3 = over3 & escapes
+                used = over1.to(tl.int32) + over2.to(tl.int32) + over3.to(tl.int32)
+                # lanes before have their words before; of a lane, what is pushed first comes last
+                position -= tl.sum(used, 0)
+                at = position + tl.cumsum(used, 0) - 1
+                _save(words, at, x, over1)
+                at -= over1.to(tl.int32)
+                _save(words, at, y, over2)
+                at -= over2.to(tl.int32)
+                _save(words, at, w, over3)
+                z = tl.where(escapes, named, w)
+            f = (pair & 0xFFFF).to(tl.uint32)
+            start = (pair >> 16).to(tl.uint32)
+            over = live & ((z >> 18) >= f)
             order, count = _order_of(over, VOTE)
             position -= count
-            _save(words, position + order, x, over)
-        else:
-            # what follows the token, the last of it first: bits above 16, those below, an escape
-            more = tl.where(bits > 16, bits - 16, 0)
-            y, over1 = _put_bits(x, value >> 16, more)
-            y = tl.where(more > 0, y, x)
-            over1 = over1 & (more > 0)
-            w, over2 = _put_bits(y, value & 0xFFFF, bits - more)
-            escapes = t >= 65536
-            named, over3 = _put_bits(w, ((t >> 8) & 255).to(tl.uint32), tl.zeros_like(x) + 7)
-            over3 = over3 & escapes
-            used = over1.to(tl.int32) + over2.to(tl.int32) + over3.to(tl.int32)
-            # lanes before have their words before; of a lane, what is pushed first comes last
-            position -= tl.sum(used, 0)
-            at = position + tl.cumsum(used, 0) - 1
-            _save(words, at, x, over1)
-            at -= over1.to(tl.int32)
-            _save(words, at, y, over2)
-            at -= over2.to(tl.int32)
-            _save(words, at, w, over3)
-            z = tl.where(escapes, named, w)
-        f = (pair & 0xFFFF).to(tl.uint32)
-        start = (pair >> 16).to(tl.uint32)
-        over = live & ((z >> 18) >= f)
-        order, count = _order_of(over, VOTE)
-        position -= count
-        _save(words, position + order, z, over)
-        y = tl.where(over, z >> 16, z)
-        # what float64 rounds is only the quotient of a multiple: to one less, which is made good
-        q = (y.to(tl.float64) * (1.0 / f.to(tl.float64))).to(tl.int32).to(tl.uint32)
-        q += ((y - q * f) >= f).to(tl.uint32)
-        x = tl.where(live, (q << 14) + (y - q * f) + start, z)
-        live, pair, raw, t = here, next_pair, next_raw, next_t
+            _save(words, position + order, z, over)
+            y = tl.where(over, z >> 16, z)
+            # float64 rounds only quotients of multiples: to one less, which is made good
+            q = (y.to(tl.float64) * (1.0 / f.to(tl.float64))).to(tl.int32).to(tl.uint32)
+            q += ((y - q * f) >= f).to(tl.uint32)
+            x = tl.where(live, (q << 14) + (y - q * f) + start, z)
+            live, pair, raw, t = here, next_pair, next_raw, next_t
     tl.store(states + tile * LANES + lane, x.to(tl.int64))
     tl.store(positions + tile + lane * 0, position, mask=lane == 0)
