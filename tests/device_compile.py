@@ -15,11 +15,11 @@ from volcodec.device.kernels import contexts, encoding, looks, rans, restoration
 
 POINTERS = {
     "*i8": "",
-    "*u8": "hides masks own faces up_own up_faces log x maps coded slots keys",
+    "*u8": "hides hidden masks own faces up_own up_faces log x maps coded slots keys",
     "*i16": "mag up_mag hints words signs",
     "*i32": "bits decoded integers shares raws predicted q weights expected skips told ends places "
     "kept down up symbols backs target r low values sizes positions lanes bounded pairs zeros "
-    "next_turn turns hist rough bound bounds",
+    "next_turn turns hist rough bound bounds originals",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",
     "*fp64": "inverse given table",

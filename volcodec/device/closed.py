@@ -179,36 +179,21 @@ class ClosedEncoder(Batch):
     def _level(self, level: int, hist: torch.Tensor) -> None:
         """Quantise a level, keep its symbols and contexts, and count them."""
         runs = self._runs[level] = []
+        hidden = (self.tiles if self.hidden is None else self.hidden).view(torch.uint8)
         for band in self.walk(level):
-            symbols = self._quantised(band)
+            stride = 1 << (self.levels if band.number == 0 else level - 1)
             made = _Runs.of(band)
             runs.append(made)
             for c, first in zip(band.classes, made.bounds.tolist(), strict=False):
                 grid, block = blocks(c.total, self.device)
                 encoding.examine[grid](
-                    *band.seen, band.hints, self.bank.log, symbols, band.predicted, band.target,
-                    made.symbols, made.keys, hist, *c.geometry, *band.geometry, band.divisor,
-                    band.step, *band.place, CONTEXTS, TOKENS, made.n, first,
-                    PARENT=band.parent is not None, BLOCK=block,
+                    *band.seen, band.hints, self.bank.log, self.tiles, hidden, band.predicted,
+                    band.target, made.symbols, made.keys, hist, *c.geometry, *band.geometry,
+                    band.divisor, band.step, *band.place, CONTEXTS, TOKENS, made.n, first,
+                    *self.tiles.shape[2:], self.tiles[0].numel(), stride,
+                    PARENT=band.parent is not None, HIDES=self.hidden is not None, BLOCK=block,
                 )  # fmt: skip
             self.close(band)
-
-    def _quantised(self, band: Band) -> torch.Tensor:
-        """Symbols of a band: what its prediction leaves over, in steps (int32)."""
-        stride = 1 << (self.levels if band.number == 0 else band.level - 1)
-
-        def part(a: torch.Tensor) -> torch.Tensor:
-            level = a[:, ::stride, ::stride, ::stride]
-            return level if band.number == 0 else band.part_of(level)
-
-        left = part(self.tiles) - band.predicted
-        if self.hidden is not None:
-            left = left.masked_fill_(part(self.hidden), 0)
-        if band.step == 1:
-            return left.contiguous()
-        steps = left.to(torch.float64).mul_(1.0 / band.step)
-        size = steps.abs().add_(0.5).to(torch.int64)
-        return torch.where(steps >= 0, size, -size).to(torch.int32)
 
     def _whole(self, hist: torch.Tensor, levels: list[int]) -> np.ndarray:
         """The histograms on the host, with the zeros in context 0 (int64)."""

@@ -26,22 +26,23 @@ def _token(m):
 @triton.jit(
     do_not_specialize=[
         *GEOMETRY, "divisor", "step", "ly", "lx", "ls", "az", "ay", "ax", "span", "contexts",
-        "tokens", "row", "first",
+        "tokens", "row", "first", "ty", "tx", "ts", "stride",
     ]
 )  # fmt: skip
 def examine(
-    mag, own, faces, up_mag, up_own, up_faces, hints, log, values, predicted, target, symbols, keys,
-    hist, total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs,
-    divisor, step, ly, lx, ls, az, ay, ax, span, contexts, tokens, row, first,
-    PARENT: tl.constexpr, BLOCK: tl.constexpr,
+    mag, own, faces, up_mag, up_own, up_faces, hints, log, originals, hidden, predicted, target,
+    symbols, keys, hist, total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us,
+    by, bx, bs, divisor, step, ly, lx, ls, az, ay, ax, span, contexts, tokens, row, first, ty, tx,
+    ts, stride, PARENT: tl.constexpr, HIDES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Symbols of a class in coding order, their contexts, and what they decode to.
 
-    ``values`` (int32, (tiles, band)): the symbols of the band; ``symbols`` (int32) and ``keys``
-    (uint8), both (tiles, row), take those of the class from column ``first`` on; ``mag`` and
-    ``target`` as ``scatter`` has them; no position of a class looks at another. Tokens are counted
-    by context into ``hist`` (int32, (tiles, contexts, tokens)): all but zeros in context 0, by far
-    the most.
+    ``originals`` (int32, (tiles, z, ty, tx), a tile has ``ts``): what is coded, of which the level
+    has every ``stride``; anything will do where ``hidden`` (uint8, the same shape; read only if it
+    HIDES any). ``symbols`` (int32) and ``keys`` (uint8), both (tiles, row), take those of the class
+    from column ``first`` on; ``mag`` and ``target`` as ``scatter`` has them; no position of a class
+    looks at another. Tokens are counted by context into ``hist`` (int32, (tiles, contexts,
+    tokens)): all but zeros in context 0, by far the most.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < total
@@ -52,21 +53,28 @@ def examine(
     )  # fmt: skip
     z, y, x = 2 * iz + oz, 2 * iy + oy, 2 * ix + ox
     at = tile * bs + (z * by + y) * bx + x
-    s = tl.load(values + at, mask=valid, other=0)
+    wz, wy, wx = span * z + az, span * y + ay, span * x + ax
+    there = tile * ts + (wz * ty + wy) * stride * tx + wx * stride
+    expected = tl.load(predicted + at, mask=valid, other=0).to(tl.int64)
+    left = tl.load(originals + there, mask=valid, other=0).to(tl.int64) - expected
+    if HIDES:
+        left = tl.where(tl.load(hidden + there, mask=valid, other=0) != 0, 0, left)
+    size = tl.where(left < 0, -left, left).to(tl.float64)
+    # steps are odd: halves are far enough from what rounding of floats can do
+    m = (size * (1.0 / step.to(tl.float64)) + 0.5).to(tl.int64)
+    k = tl.where(left < 0, -m, m)
+    s = k.to(tl.int32)
     to = tile * row + first + i - tile * n
     tl.store(symbols + to, s, mask=valid)
     tl.store(keys + to, key.to(tl.uint8), mask=valid)
-    k = s.to(tl.int64)
-    m = tl.where(k < 0, -k, k)
     token, _, _ = _token(m)
     counted = hist + (tile * contexts + key) * tokens + token
     one = tl.zeros([BLOCK], tl.int32) + 1
     tl.atomic_add(counted, one, mask=valid & ((token | key) != 0))
     inner = (tile * 8 + band) * ps + ((z + 1) * py + y + 1) * px + x + 1
     tl.store(mag + inner, tl.minimum(m, 4095).to(tl.int16), mask=valid)
-    v = tl.load(predicted + at, mask=valid, other=0).to(tl.int64) + k * step.to(tl.int64)
-    place = tile * ls + ((span * z + az) * ly + span * y + ay) * lx + span * x + ax
-    tl.store(target + place, v.to(tl.int32), mask=valid)
+    place = tile * ls + (wz * ly + wy) * lx + wx
+    tl.store(target + place, (expected + k * step.to(tl.int64)).to(tl.int32), mask=valid)
 
 
 @triton.jit
