@@ -205,8 +205,8 @@ def test_damage_is_what_it_is_on_the_processor(name: str, monkeypatch: pytest.Mo
     bank, _, step = decoder.bank(coding, settings.mapping)
     coder, classical = decoder.coders[bank], coding in CLASSICAL
     batch = BatchDecoder(
-        coder, bank_on(coder.bank, on_device.DEVICE), tiles, h.shape, h.levels, classical, step,
-        on_device.DEVICE,
+        coder, bank_on(coder.bank, on_device.DEVICE), zip(*tiles, strict=True), len(tiles), h.shape,
+        h.levels, h.scales, classical, step, on_device.DEVICE,
     )  # fmt: skip
     got, wrong = batch.decode()
     valid = 0

@@ -6,6 +6,7 @@ their contexts. Tables are chosen on the host from histograms, then runs are enc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..scales import KEPT_FROM, ScaleCoder, levels_of
 from .bank import DeviceBank
 from .batch import Band, Batch
 from .kernels import encoding
-from .launch import Upload, blocks, warp
+from .launch import Download, Upload, blocks, warp
 
 _NEVER = 1 << 20
 _SLACK = 256  # words beyond what costs tell that a stream may need
@@ -61,15 +62,12 @@ class _Level:
     least: int
 
 
-def _levels(hist: np.ndarray) -> list[list[_Level]]:
-    """Levels of tiles, from histograms (int64 (levels, tiles, contexts, tokens))."""
+def _levels(hist: np.ndarray) -> list[_Level]:
+    """One level of tiles, from histograms (int64 (tiles, contexts, tokens))."""
     tables = classic_tables()
     both = np.stack([hist, np.zeros_like(hist)])
     maps, units, least = choose_tables(both, tables, len(tables), True)
-    return [
-        [_Level(m, u, k) for m, u, k in zip(*level, strict=True)]
-        for level in zip(maps, units.tolist(), least.tolist(), strict=True)
-    ]
+    return [_Level(*each) for each in zip(maps, units.tolist(), least.tolist(), strict=True)]
 
 
 class _Plan:
@@ -131,6 +129,8 @@ class ClosedEncoder(Batch):
         self.scales = scales
         self._runs: dict[int, list[_Runs]] = {}
         self.sizes: list[int] = []
+        self._plans: list[list[_Plan]] = []
+        self._written: list[Download] = []
         self._limits = self._limited()
 
     def _limited(self) -> list[bytes]:
@@ -154,24 +154,40 @@ class ClosedEncoder(Batch):
         told = kept.flatten().tolist()
         return [row.tobytes() if k else b"" for row, k in zip(stated, told, strict=True)]
 
-    def encode(self) -> list[list[bytes] | None]:
-        """The streams of each tile's scales; None where a tile needed more room than foreseen."""
+    def start(self) -> None:
+        """Launch all that there is to do: what the tiles decode to, and their streams."""
         levels = list(range(self.levels, 0, -1)) or [0]
-        hist = torch.zeros(
-            (len(levels), self.count, CONTEXTS, TOKENS), dtype=torch.int32, device=self.device
-        )
-        for of_level, level in zip(hist, levels, strict=True):
-            self._level(level, of_level)
-        by_level = dict(zip(levels, _levels(self._whole(hist, levels)), strict=True))
-        plans = [
+        counted = []
+        for level in levels:
+            hist = torch.zeros(
+                (self.count, CONTEXTS, TOKENS), dtype=torch.int32, device=self.device
+            )
+            self._level(level, hist)
+            counted.append(Download(hist))
+        by_level = {
+            level: _levels(self._whole(hist.arrays()[0], level))
+            for level, hist in zip(levels, counted, strict=True)
+        }
+        self._plans = [
             [
                 _Plan([by_level[level][tile] for level in wanted], b"" if scale else limits)
                 for tile, limits in enumerate(self._limits)
             ]
             for scale, wanted in enumerate(self._members())
         ]
-        self.sizes = [sum(plan.bytes for plan in tile) for tile in zip(*plans, strict=True)]
-        return self._write(plans)
+        self.sizes = [sum(plan.bytes for plan in tile) for tile in zip(*self._plans, strict=True)]
+        self._written = self._write()
+
+    def streams(self) -> Iterator[list[bytes | None]]:
+        """Of each scale those of the tiles, once they are there; None where room was short."""
+        for scale, written in zip(self._plans, self._written, strict=True):
+            words, states, positions = written.arrays()
+            out: list[bytes | None] = []
+            end = 0
+            for plan, state, position in zip(scale, states, positions.tolist(), strict=True):
+                first, end = end + position, end + plan.room
+                out.append(plan.written(state, words[first:end]) if position >= 0 else None)
+            yield out
 
     def _members(self) -> list[list[int]]:
         return [levels_of(i, self.scales, self.levels) for i in range(self.scales)]
@@ -195,62 +211,43 @@ class ClosedEncoder(Batch):
                 )  # fmt: skip
             self.close(band)
 
-    def _whole(self, hist: torch.Tensor, levels: list[int]) -> np.ndarray:
-        """The histograms on the host, with the zeros in context 0 (int64)."""
-        out = hist.cpu().numpy().astype(np.int64)
-        for found, level in zip(out, levels, strict=True):
-            found[:, 0, 0] = sum(runs.n for runs in self._runs[level]) - found.sum(axis=(1, 2))
+    def _whole(self, hist: np.ndarray, level: int) -> np.ndarray:
+        """The histograms of a level with the zeros in context 0 (int64)."""
+        out = hist.astype(np.int64)
+        out[:, 0, 0] = sum(runs.n for runs in self._runs[level]) - out.sum(axis=(1, 2))
         return out
 
-    def _write(self, plans: list[list[_Plan]]) -> list[list[bytes] | None]:
+    def _write(self) -> list[Download]:
+        """Launch what encodes the scales: their words, the states and positions of all tiles."""
         upload = Upload()
-        rooms = np.array([[plan.room for plan in scale] for scale in plans])
-        starts = (np.cumsum(rooms) - rooms.reshape(-1)).reshape(rooms.shape).astype(np.int64)
-        words = torch.empty(max(int(rooms.sum()), 1), dtype=torch.int16, device=self.device)
         keys = []
-        for scale, begin, room, wanted in zip(plans, starts, rooms, self._members(), strict=True):
+        for scale, wanted in zip(self._plans, self._members(), strict=True):
             tables = np.zeros((len(wanted), self.count, 256), np.uint8)
             for tile, plan in enumerate(scale):
                 for k, mapping in enumerate(plan.maps):
                     tables[k, tile, : mapping.size] = mapping
+            rooms = np.array([plan.room for plan in scale], np.int64)
             widths = np.array([1 << plan.lanes_log2 for plan in scale], np.int32)
             least = np.array([plan.skip for plan in scale], np.int32)
             fresh = np.full((self.count, MAX_LANES), LOW, np.int64)
-            arrays = (begin, fresh, room.astype(np.int32), widths, tables, least)
+            arrays = np.cumsum(rooms) - rooms, fresh, rooms.astype(np.int32), widths, tables, least
             keys.append([upload.add(array) for array in arrays])
         every = [runs for level in self._runs.values() for runs in level]
         bounds = {id(runs): upload.add(runs.bounds) for runs in every}
         upload.send(self.device)
         room = _Room.of(max(runs.symbols.numel() for runs in every), self.device)
-        ended = []
-        for scale, given, wanted in zip(plans, keys, self._members(), strict=True):
+        written = []
+        for scale, given, wanted in zip(self._plans, keys, self._members(), strict=True):
             start, states, positions, width, maps, skips = (upload[key] for key in given)
-            if not all(plan.empty for plan in scale):
+            size = sum(plan.room for plan in scale)
+            words = torch.empty(max(size, 1), dtype=torch.int16, device=self.device)
+            if size:
                 place = (words, start, states, positions, width)
                 for k, level in reversed(list(enumerate(wanted))):
                     for runs in reversed(self._runs[level]):
                         self._push(runs, upload[bounds[id(runs)]], room, maps[k], skips, place)
-            ended.append((states, positions))
-        return self._gathered(plans, starts, rooms, words.cpu().numpy(), ended)
-
-    def _gathered(
-        self, plans: list[list[_Plan]], starts: np.ndarray, rooms: np.ndarray, words: np.ndarray,
-        ended: list[tuple[torch.Tensor, torch.Tensor]],
-    ) -> list[list[bytes] | None]:  # fmt: skip
-        """Streams by tile and scale from the words of all."""
-        states = torch.stack([s for s, _ in ended]).cpu().numpy()
-        positions = torch.stack([p for _, p in ended]).cpu().numpy()
-        out: list[list[bytes] | None] = []
-        for tile in range(self.count):
-            if (positions[:, tile] < 0).any():
-                out.append(None)
-                continue
-            streams = []
-            for i, scale in enumerate(plans):
-                first, end = starts[i, tile] + positions[i, tile], starts[i, tile] + rooms[i, tile]
-                streams.append(scale[tile].written(states[i, tile], words[first:end]))
-            out.append(streams)
-        return out
+            written.append(Download(words, states, positions))
+        return written
 
     def _push(
         self, runs: _Runs, bounds: torch.Tensor, room: _Room, maps: torch.Tensor,

@@ -156,9 +156,10 @@ class DeviceDecoder:
             return
         used = coder.coders[name]
         parts = [part for *_, part in read]
+        streams = zip(*(part.scales for part in parts), strict=True)
         batch = BatchDecoder(
-            used, bank_on(used.bank, self.device), [part.scales for part in parts], shape,
-            h.levels, coding in CLASSICAL, step, self.device,
+            used, bank_on(used.bank, self.device), streams, len(parts), shape, h.levels, h.scales,
+            coding in CLASSICAL, step, self.device,
         )  # fmt: skip
         integers, wrong = batch.decode()
         for i, fault in sorted(batch.faults.items()):

@@ -30,7 +30,7 @@ from ..tiles import Shape, box_shape
 from . import looks
 from .bank import bank_on
 from .closed import ClosedEncoder
-from .launch import current
+from .launch import beside, current
 from .parts import HostPart, at_once, host_part, mapped, tiles_at_once, values_in_parts
 from .scales import BatchDecoder
 from .values import plain
@@ -65,10 +65,10 @@ class TensorSource:
 
 @dataclass
 class _Coded:
-    """A tile on its way: bytes of its scales, nearly, and its streams, those of the host first."""
+    """A tile on its way: its place in the batch, and its streams, those of the host first."""
 
     index: int
-    size: int
+    place: int
     flags: int
     streams: tuple[bytes, ...]
 
@@ -78,12 +78,24 @@ class _Coded:
         return bool(specials or mask or last)
 
 
-_Work = tuple[int, looks.Seen, list[bytes] | None, looks.Sparse, int]
+@dataclass
+class _Work:
+    """What the host makes of a tile: streams of its scales (None: there was no room), outliers.
+
+    ``size``: bytes that these scales take, nearly.
+    """
+
+    index: int
+    place: int
+    seen: looks.Seen
+    scales: Sequence[bytes | None]
+    fix: looks.Sparse
+    size: int
 
 
 def _is_busy(work: _Work) -> bool:
     """Whether the host has to code a part of a tile."""
-    _, seen, _, fix, _ = work
+    seen, fix = work.seen, work.fix
     return seen.special is not None or seen.masked is not None or fix.places.size > 0
 
 
@@ -196,34 +208,53 @@ class DeviceEncoder(VolumeEncoder):
             coder, bank_on(coder.bank, self.device), torch.stack([seen[i].integers for i in fit]),
             hidden, s.levels, s.scales, step,
         )  # fmt: skip
-        streams = encoder.encode()
+        encoder.start()
         chosen = [indices[i] for i in fit]
+        scales: list[list[bytes | None]] = []
+
+        def told() -> Iterator[list[bytes]]:
+            for streams in encoder.streams():
+                scales.append(streams)
+                yield [stream or b"" for stream in streams]
+
+        # what is written already is decoded beside what is still written
+        with beside(self.device):
+            batch = BatchDecoder(
+                coder, bank_on(coder.bank, self.device), told(), len(fit), shape, s.levels,
+                s.scales, True, step, self.device,
+            )  # fmt: skip
+            integers, wrong = batch.decode()
         fixes = self._fixes(chosen, encoder.low, unit, hidden, s)
+        work = [
+            _Work(indices[i], place, seen[i], streams, fixes[place], encoder.sizes[place])
+            for place, (i, streams) in enumerate(zip(fit, zip(*scales, strict=True), strict=True))
+        ]
         del encoder.tiles
-        work = list(zip(chosen, [seen[i] for i in fit], streams, fixes, encoder.sizes, strict=True))
         written = mapped(self._with_host_part, work, _is_busy, self.options.threads)
-        return self._checked([c for c in written if c is not None], shape, unit, step, s)
+        coded = [c for c in written if c is not None]
+        return self._checked(coded, integers, wrong, shape, unit, s)
 
     def _with_host_part(self, work: _Work) -> _Coded | None:
         """Code what is left to the host; None where the tile is better left to it as a whole."""
-        index, seen, scales, fix, size = work
-        if scales is None:
+        scales = [stream for stream in work.scales if stream is not None]
+        if len(scales) < len(work.scales):
             return None
-        shape = box_shape(self.per_frame[index])
+        seen, fix = work.seen, work.fix
+        shape = box_shape(self.per_frame[work.index])
         specials = (
             support.encode_specials(seen.specials_in(shape)) if seen.special is not None else b""
         )
         mask = support.encode_mask(seen.mask_in(shape)) if seen.masked is not None else b""
         last = correction.encode(fix.dense(shape)) if fix.places.size else b""
         raw_size = int(np.prod(shape)) * self.dtype.itemsize
-        if size + len(last) >= raw_size / _RAW_SHARE:
-            values = self._read(index)
+        if work.size + len(last) >= raw_size / _RAW_SHARE:
+            values = self._read(work.index)
             if seen.hidden is not None:
                 values = np.where(seen.hidden_array(shape), self.dtype.type(0), values)
             if size_of([self.coder.raw(values)]) < size_of([*scales, last]):
                 return None
         flags = (FILLED if seen.hidden is not None else 0) | (WHOLE if seen.whole else 0)
-        return _Coded(index, size, flags, (specials, mask, *scales, last))
+        return _Coded(work.index, work.place, flags, (specials, mask, *scales, last))
 
     def _fixes(
         self, indices: list[int], decoded: torch.Tensor, unit: float,
@@ -242,28 +273,25 @@ class DeviceEncoder(VolumeEncoder):
         return found
 
     def _checked(
-        self, coded: list[_Coded], shape: Shape, unit: float, step: int, s: Settings
-    ) -> dict[int, Tile]:
-        """Decode what was written and measure it; only tiles that keep the promise."""
+        self, coded: list[_Coded], integers: torch.Tensor, wrong: torch.Tensor, shape: Shape,
+        unit: float, s: Settings,
+    ) -> dict[int, Tile]:  # fmt: skip
+        """Measure what was written, decoded to ``integers``: only tiles that keep the promise."""
         if not coded:
             return {}
-        coder = self.coder.coders["predicted"]
 
         def part(c: _Coded) -> HostPart:
             return host_part(c.streams, shape, self.dtype, PREDICTED_CLASSIC, False)
 
         parts = mapped(part, coded, _Coded.for_host, self.options.threads)
-        batch = BatchDecoder(
-            coder, bank_on(coder.bank, self.device), [p.scales for p in parts], shape, s.levels,
-            True, step, self.device,
-        )  # fmt: skip
-        integers, wrong = batch.decode()
+        if len(coded) < len(integers):
+            integers = integers[[c.place for c in coded]]
         out = {}
         bad = wrong.tolist()
         for first, decoded in values_in_parts(integers, parts, unit, s):
             some = coded[first : first + len(decoded)]
             measured = looks.measured(self._stacked([c.index for c in some]), plain(decoded), s)
-            for c, found, off in zip(some, measured, bad[first:], strict=False):
-                if found is not None and found[0] <= s.bound and not off:
+            for c, found in zip(some, measured, strict=True):
+                if found is not None and found[0] <= s.bound and not bad[c.place]:
                     out[c.index] = Tile(PREDICTED_CLASSIC, c.flags, c.streams, *found)
         return out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,44 @@ def warp(device: torch.device) -> dict[str, Any]:
     """Constants of a kernel whose program is the lanes of one stream: a warp."""
     vote = device.type == "cuda" and torch.version.hip is None
     return {"LANES": MAX_LANES, "VOTE": vote, "num_warps": 1}
+
+
+@contextmanager
+def beside(device: torch.device) -> Iterator[None]:
+    """What is launched in this context runs beside what was before, and before what is after it."""
+    if device.type != "cuda":
+        yield
+        return
+    other = _other_stream(device)
+    with torch.cuda.stream(other):
+        yield
+    torch.cuda.current_stream(device).wait_stream(other)
+
+
+@lru_cache
+def _other_stream(device: torch.device) -> torch.cuda.Stream:
+    """One, for memory that was used on a stream is kept for it."""
+    return torch.cuda.Stream(device)
+
+
+class Download:
+    """Tensors on their way to the host, while the device goes on."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        on_device = tensors[0].device.type == "cuda"
+        self._host = [
+            torch.empty(t.shape, dtype=t.dtype, pin_memory=on_device).copy_(t, non_blocking=True)
+            for t in tensors
+        ]
+        self._there = torch.cuda.Event() if on_device else None
+        if self._there is not None:
+            self._there.record()
+
+    def arrays(self) -> list[np.ndarray]:
+        """Wait for them."""
+        if self._there is not None:
+            self._there.synchronize()
+        return [t.numpy() for t in self._host]
 
 
 class Upload:

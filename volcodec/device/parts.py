@@ -20,7 +20,7 @@ from .values import Marks, values_of
 
 _VOXELS = 1 << 24  # whose values are made at a time, in float64
 _MOST = 1 << 28  # voxels of a batch, margins of bands included: kernels count in 32 bits
-_BYTES = 32  # that a batch takes on the device, about, for each of its voxels
+_BYTES = 48  # that a batch takes on the device, about, for each of its voxels
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 
@@ -17,40 +19,31 @@ _EVERYTHING = (-(2**31), 2**31 - 1)
 
 
 class BatchDecoder(Batch):
-    """Decodes tiles of one shape and coding. ``streams``: of each tile, those of its scales.
+    """Decodes ``count`` tiles of one shape and coding.
 
-    ``faults``, by place in the batch: heads that are not valid; such tiles decode to anything.
+    ``streams``: of each scale, coarsest first, those of the tiles; each is asked for when the ones
+    before are under way on the device. ``faults``, once all is decoded: by place in the batch,
+    heads that are not valid; such tiles decode to anything.
     """
 
     def __init__(
-        self, coder: ScaleCoder, bank: DeviceBank, streams: list[list[bytes]], shape: Shape,
-        levels: int, classical: bool, step: int, device: torch.device,
+        self, coder: ScaleCoder, bank: DeviceBank, streams: Iterable[Sequence[bytes]], count: int,
+        shape: Shape, levels: int, scales: int, classical: bool, step: int, device: torch.device,
     ) -> None:  # fmt: skip
-        super().__init__(coder, bank, len(streams), shape, levels, classical, step, device)
-        self.scales: list[tuple[list[int], ScaleStreams]] = []
-        upload = Upload()
-        kept: list[np.ndarray | None] | None = None
-        for scale in range(len(streams[0])):
-            wanted = levels_of(scale, len(streams[0]), levels)
-            choices = bank.classic.count if classical else bank.choices
-            found = ScaleStreams(
-                [tile[scale] for tile in streams], len(wanted), choices, coder.bank.codebook,
-                classical=classical, lossy=coder.has_offsets, predicted=coder.predicted,
-                upload=upload, kept=kept,
-            )  # fmt: skip
-            kept = found.kept
-            self.scales.append((wanted, found))
-        if kept is not None and any(limits is not None for limits in kept):
-            all_of_them = np.array([_EVERYTHING if k is None else k for k in kept], np.int32)
-            self.kept = torch.from_numpy(all_of_them).to(device)
-        upload.send(device)
-        self.faults = {i: fault for _, s in self.scales for i, fault in s.faults.items()}
+        super().__init__(coder, bank, count, shape, levels, classical, step, device)
+        self.streams, self.scales = streams, scales
+        self.faults: dict[int, str] = {}
 
     def decode(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Integers (int32, (tiles, z, y, x)), and which tiles' streams are not valid (bool)."""
         wrong = self._zeros(torch.bool)
-        for wanted, streams in self.scales:
-            streams.receive()
+        kept: list[np.ndarray | None] | None = None
+        for scale, data in enumerate(self.streams):
+            wanted = levels_of(scale, self.scales, self.levels)
+            streams = self._read(data, len(wanted), kept)
+            if kept is None:
+                self._keep(streams.kept)
+            kept = streams.kept
             for i, level in enumerate(wanted):
                 for band in self.walk(level, streams.expects[i]):
                     if not streams.empty:
@@ -60,6 +53,28 @@ class BatchDecoder(Batch):
             if not streams.empty:
                 wrong |= streams.wrong()
         return self.low, wrong
+
+    def _read(
+        self, data: Sequence[bytes], levels: int, kept: list[np.ndarray | None] | None
+    ) -> ScaleStreams:
+        """The streams of one scale, brought to the device."""
+        choices = self.bank.classic.count if self.classical else self.bank.choices
+        upload = Upload()
+        found = ScaleStreams(
+            data, levels, choices, self.coder.bank.codebook, classical=self.classical,
+            lossy=self.coder.has_offsets, predicted=self.coder.predicted, upload=upload, kept=kept,
+        )  # fmt: skip
+        upload.send(self.device)
+        found.receive()
+        for i, fault in found.faults.items():
+            self.faults.setdefault(i, fault)
+        return found
+
+    def _keep(self, kept: list[np.ndarray | None]) -> None:
+        """Take what the closed loop's predictions are kept within, by tile."""
+        if any(limits is not None for limits in kept):
+            all_of_them = np.array([_EVERYTHING if k is None else k for k in kept], np.int32)
+            self.kept = torch.from_numpy(all_of_them).to(self.device)
 
     def _band(self, band: Band, i: int, streams: ScaleStreams) -> None:
         """Decode a band of level number ``i`` of the scale, class by class."""

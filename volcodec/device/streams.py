@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class ScaleStreams:
     """
 
     def __init__(
-        self, streams: list[bytes], levels: int, tables: int, codebook: np.ndarray, *,
+        self, streams: Sequence[bytes], levels: int, tables: int, codebook: np.ndarray, *,
         classical: bool, lossy: bool, predicted: bool, upload: Upload,
         kept: list[np.ndarray | None] | None = None,
     ) -> None:  # fmt: skip
