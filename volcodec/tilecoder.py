@@ -60,6 +60,7 @@ _ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tr
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
+_PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
@@ -106,7 +107,7 @@ class Settings(Frame):
     ways to code that are tried, in this order. ``worth``: the error, in units of y or k, whose
     square is worth a byte where ways are compared (inf: bytes alone count). ``reaches``: distances
     from the ground within which decoded values may become it, which is chosen when all tiles are
-    coded; rising from 0. ``passes``: of the restoration filter, at most.
+    coded; rising from 0.
     """
 
     scale: float = 1.0
@@ -116,7 +117,6 @@ class Settings(Frame):
     banks: tuple[str, ...] = ("lossy",)
     worth: float = np.inf
     reaches: tuple[float, ...] = ()
-    passes: int = 2
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,15 @@ class TileCoder:
     """Encodes tiles with one model (None: constants and raw tiles only).
 
     ``effort``: 1 and 2 take one way to code, without expectations and with the classical contexts
-    where a bound is kept; up to 6, the ways compete for a large tile on two parts of it; above,
-    on the whole tile.
+    where a bound is kept, and restore in one pass; up to 6, the ways compete for a large tile on
+    two parts of it; above, on the whole tile, and filters may have all the passes that there are.
     """
 
     def __init__(self, model: Model | None, effort: int = 9) -> None:
         self.effort = effort
         self.quick = effort <= QUICKEST
         self.thorough = effort >= _THOROUGH
+        self.passes = restoration.MAX_PASSES if self.thorough else 1 if self.quick else _PASSES
         self.decoder = TileDecoder(model)
         self.coders = self.decoder.coders
 
@@ -376,7 +377,8 @@ class TileCoder:
         coding = _CODINGS[bank][made.classical]
         if m.domain == "bits":
             return Body(coding, head, made, b"")
-        return _body(coding, head, made, values, integers, made.decoded + base, unit, hidden, s)
+        decoded = made.decoded + base
+        return self._body(coding, head, made, values, integers, decoded, unit, hidden, s)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
         """The same with the autoencoder's base, what is left of it coded by the lossy bank."""
@@ -392,7 +394,27 @@ class TileCoder:
         head = len(latents).to_bytes(4, "little") + latents
         decoded = made.decoded + (integers - left)
         coding = _CODINGS["unet"][made.classical]
-        return _body(coding, head, made, values, integers, decoded, m.unit, hidden, s)
+        return self._body(coding, head, made, values, integers, decoded, m.unit, hidden, s)
+
+    def _body(
+        self, coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray,
+        integers: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
+    ) -> Body:  # fmt: skip
+        """What codes ``values``: their ``integers`` come back ``decoded``, restored if it pays."""
+        loss = misses.loss(values, decoded, unit, hidden, s)
+        flags = 0
+        if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:
+            step = filter_step(coding, s.mapping)
+            wanted, seen, usual = (restoration.to_usual(a, step) for a in (integers, decoded, step))
+            found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2, self.passes)
+            packed = found[0].pack() if found is not None else b""
+            if found is not None and packed:
+                restored = restoration.from_usual(decoded, seen, found[1], step)
+                less = misses.loss(values, restored, unit, hidden, s)
+                if not np.isfinite(s.worth) or len(packed) + less <= loss:
+                    head, flags, decoded, loss = packed + head, RESTORED, restored, less
+        fix = misses.fix(values, decoded, unit, hidden, s)
+        return Body(coding, head, made, fix, loss, flags)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
         """Whether a tile seems to code smaller where hidden voxels are filled smoothly."""
@@ -418,27 +440,6 @@ class TileCoder:
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         planes = little.view(np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(planes)
-
-
-def _body(
-    coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray, integers: np.ndarray,
-    decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
-) -> Body:  # fmt: skip
-    """What codes ``values``: their ``integers`` come back as ``decoded``, restored if it pays."""
-    loss = misses.loss(values, decoded, unit, hidden, s)
-    flags = 0
-    if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:
-        step = filter_step(coding, s.mapping)
-        wanted, seen, usual = (restoration.to_usual(a, step) for a in (integers, decoded, step))
-        found = restoration.fit(wanted, seen, hidden, _WORTH * usual**2, s.passes)
-        packed = found[0].pack() if found is not None else b""
-        if found is not None and packed:
-            restored = restoration.from_usual(decoded, seen, found[1], step)
-            less = misses.loss(values, restored, unit, hidden, s)
-            if not np.isfinite(s.worth) or len(packed) + less <= loss:
-                head, flags, decoded, loss = packed + head, RESTORED, restored, less
-    fix = misses.fix(values, decoded, unit, hidden, s)
-    return Body(coding, head, made, fix, loss, flags)
 
 
 def size_of(streams: Iterable[bytes]) -> int:
