@@ -74,12 +74,12 @@ def _words(words: Any, offsets: Any, sizes: Any, tile: int) -> np.ndarray:
 
 def _runs(
     grid: tuple[int], words: Any, offsets: Any, sizes: Any, states: Any, positions: Any, lanes: Any,
-    ends: Any, places: Any, told: Any, down: Any, up: Any, bounded: Any, slots: Any, pairs: Any,
+    counts: Any, places: Any, told: Any, down: Any, up: Any, bounded: Any, slots: Any, pairs: Any,
     signs: Any, out: Any, n: int, tables: int, **constants: Any,
 ) -> None:  # fmt: skip
     freq, start, slots, signs = _coding(slots, pairs, signs)
     for tile in range(grid[0]):
-        count = int(ends[tile, n - 1])
+        count = int(counts[tile])
         here = np.s_[tile * n : tile * n + count]
         t = told.numpy()[here]
         rests = (((t >> 16) & 127) - 32).astype(np.int8)
@@ -114,11 +114,11 @@ def _dependent(
 
 def _chain(
     grid: tuple[int], words: Any, offsets: Any, sizes: Any, states: Any, positions: Any, lanes: Any,
-    ends: Any, places: Any, told: Any, slots: Any, pairs: Any, signs: Any, zeros: Any, turns: Any,
+    counts: Any, places: Any, told: Any, slots: Any, pairs: Any, signs: Any, zeros: Any, turns: Any,
     out: Any, n: int, tables: int, second: int, **constants: Any,
 ) -> None:  # fmt: skip
     for tile in range(grid[0]):
-        here = np.s_[tile * n : tile * n + int(ends[tile, n - 1])]
+        here = np.s_[tile * n : tile * n + int(counts[tile])]
         whole = np.zeros(n, np.int64)
         whole[places.numpy()[here]] = told.numpy()[here]
         _dependent(tile, _words(words, offsets, sizes, tile), states, positions, lanes, whole,

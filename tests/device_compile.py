@@ -19,7 +19,7 @@ POINTERS = {
     "*i16": "mag up_mag hints words signs",
     "*i32": "bits decoded integers shares raws predicted q weights expected skips told ends places "
     "kept down up symbols backs target r low values sizes positions lanes bounded pairs zeros "
-    "next_turn turns hist rough bound bounds originals",
+    "next_turn turns hist rough bound bounds originals counts",
     "*i64": "limits offsets states",
     "*fp32": "w1 b1 w2 b2 w3 b3",
     "*fp64": "inverse given table",

@@ -121,7 +121,7 @@ def test_runs(bank: str, kind: str) -> None:
         down, up = (a[here].astype(np.int32) for a in (downs, ups))
         out = torch.zeros((len(lanes), n), dtype=torch.int32, device=DEVICE)
         kernels.decode_runs[(len(lanes),)](
-            *tiles.place, _on(ends), _on(ends - 1), _on(told), _on(down), _on(up),
+            *tiles.place, _on(ends[:, -1]), _on(ends - 1), _on(told), _on(down), _on(up),
             _on(np.array(limited, np.int32)), on.learned.slots, on.learned.pairs, on.signs, out, n,
             len(t), LIMITED=kind == "limited", **warp(DEVICE),
         )  # fmt: skip
@@ -173,8 +173,8 @@ def test_dependent_runs(chains: int, monkeypatch: pytest.MonkeyPatch) -> None:
         for i, there in enumerate(coded):
             places[i, : there.sum()], kept[i, : there.sum()] = np.flatnonzero(there), told[i][there]
         kernels.decode_chain[(len(lanes),)](
-            *tiles.place, _on(ends), _on(places), _on(kept), *coding, on.zeros, on.next_turn, out,
-            n, len(t), second, **warp(DEVICE),
+            *tiles.place, _on(ends[:, -1]), _on(places), _on(kept), *coding, on.zeros, on.next_turn,
+            out, n, len(t), second, **warp(DEVICE),
         )  # fmt: skip
     else:
         turned = torch.zeros((len(lanes), chains), dtype=torch.int32, device=DEVICE)
@@ -197,7 +197,7 @@ def test_streams_that_end_early_stay_inside() -> None:
     ends = np.tile(np.arange(1, n + 1, dtype=np.int32), (2, 1))
     out = torch.zeros((2, n), dtype=torch.int32, device=DEVICE)
     kernels.decode_runs[(2,)](
-        *tiles.place, _on(ends), _on(ends - 1), _on(told), _on(ends), _on(ends),
+        *tiles.place, _on(ends[:, -1]), _on(ends - 1), _on(told), _on(ends), _on(ends),
         _on(np.zeros(2, np.int32)), on.learned.slots, on.learned.pairs, on.signs, out, n,
         len(used.tables), LIMITED=False, **warp(DEVICE),
     )  # fmt: skip

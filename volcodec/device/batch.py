@@ -19,6 +19,7 @@ from .kernels import contexts, transform
 from .launch import blocks
 
 _POSITIONS = 128  # of a program that multiplies matrices
+_LISTED = 2048  # of one that lists those that are coded, at a time
 Shape = tuple[int, int, int]
 
 
@@ -51,7 +52,6 @@ class Scratch:
     features: torch.Tensor
     expected: torch.Tensor
     told: torch.Tensor
-    coded: torch.Tensor
     places: torch.Tensor
     kept: torch.Tensor
     down: torch.Tensor
@@ -60,9 +60,9 @@ class Scratch:
 
     @classmethod
     def of(cls, size: int, device: torch.device) -> Scratch:
-        bytes_ = [torch.empty(n * size, dtype=torch.uint8, device=device) for n in (24, 1)]
+        features = torch.empty(24 * size, dtype=torch.uint8, device=device)
         words = [torch.empty(size, dtype=torch.int32, device=device) for _ in range(7)]
-        return cls(bytes_[0], words[0], words[1], bytes_[1], *words[2:])
+        return cls(features, *words)
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class Batch:
             grid, block = blocks(c.total, self.device)
             contexts.classify[grid](
                 *band.seen, band.hints, self.bank.log, maps, skips, band.scratch.told,
-                band.scratch.coded, *c.geometry, *band.geometry, band.divisor,
+                *c.geometry, *band.geometry, band.divisor,
                 PARENT=band.parent is not None, CODED=contexts.CODED, BLOCK=block,
             )  # fmt: skip
             return
@@ -297,7 +297,7 @@ class Batch:
         contexts.keys[grid](
             scratch.features, scratch.expected, maps, skips, bank.w1[net],
             bank.b1[net, level_kind(band.level)], bank.w2[net], bank.b2[net], bank.w3[net],
-            bank.b3[net : net + 1], *bank.scales, scratch.told, scratch.coded,
+            bank.b3[net : net + 1], *bank.scales, scratch.told,
             c.total, c.n, FIXED + 2 * len(band.siblings), band.divisor, bank.choices - 1,
             0 if self.classical else bank.zero[net][level_kind(band.level)],
             LEARNED=not self.classical, EXPECTS=band.expects, H1=h1, H2=h2,
@@ -328,17 +328,17 @@ class Batch:
     def list_coded(
         self, band: Band, c: Class, limits: torch.Tensor, limited: bool = False
     ) -> torch.Tensor:
-        """List the positions that are coded in the scratch; how many up to each, (tiles, n)."""
+        """List the positions that are coded in the scratch, whose symbols become zero; how many."""
         scratch = band.scratch
-        coded = scratch.coded[: c.total].view(self.count, c.n)
-        ends = torch.cumsum(coded, 1, dtype=torch.int32)
-        grid, block = blocks(c.total, self.device)
-        contexts.compact[grid](
-            scratch.told, ends, scratch.expected, band.predicted, limits, scratch.places,
-            scratch.kept, scratch.down, scratch.up, *c.geometry, *band.extents, band.step,
-            LIMITED=limited, EXPECTS=band.expects, CODED=contexts.CODED, BLOCK=block,
+        counts = torch.empty(self.count, dtype=torch.int32, device=self.device)
+        _, block = blocks(c.n, self.device, _LISTED)
+        contexts.compact[(self.count,)](
+            scratch.told, scratch.expected, band.predicted, limits, scratch.places, scratch.kept,
+            scratch.down, scratch.up, scratch.symbols, counts, *c.geometry[1:], *band.extents,
+            band.step, LIMITED=limited, EXPECTS=band.expects, CODED=contexts.CODED, BLOCK=block,
+            num_warps=8,
         )  # fmt: skip
-        return ends
+        return counts
 
     def _synthesise(self, level: torch.Tensor) -> None:
         """Lift a level (its bands in their places) to the low band of the next, in place."""

@@ -26,7 +26,7 @@ def blocks(total: int, device: torch.device, size: int = 256) -> tuple[tuple[int
     """The grid and the block of a kernel over ``total`` positions."""
     if device.type != "cuda":
         size = min(triton.next_power_of_2(max(total, 16)), _INTERPRETED)
-    return (triton.cdiv(total, size),), size
+    return (-(-total // size),), size
 
 
 def warp(device: torch.device) -> dict[str, Any]:

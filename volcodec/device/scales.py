@@ -101,16 +101,15 @@ class BatchDecoder(Batch):
                 tables.count, second, CODED=contexts.CODED, **lanes,
             )  # fmt: skip
             return
-        ends = self.list_coded(band, c, on["limits"], streams.limited)
-        scratch.symbols[: c.total].zero_()
+        counts = self.list_coded(band, c, on["limits"], streams.limited)
         if self.coder.halved:
             rans.decode_chain[(self.count,)](
-                *place, ends, scratch.places, scratch.kept, *coding, bank.zeros, bank.next_turn,
+                *place, counts, scratch.places, scratch.kept, *coding, bank.zeros, bank.next_turn,
                 scratch.symbols, c.n, tables.count, second, **lanes,
             )  # fmt: skip
         else:
             rans.decode_runs[(self.count,)](
-                *place, ends, scratch.places, scratch.kept, scratch.down, scratch.up,
+                *place, counts, scratch.places, scratch.kept, scratch.down, scratch.up,
                 on["bounded"], *coding, scratch.symbols, c.n, tables.count,
                 LIMITED=streams.limited, **lanes,
             )  # fmt: skip

@@ -100,7 +100,7 @@ def _context_of(
 
 @triton.jit(do_not_specialize=[*GEOMETRY, "divisor"])
 def classify(
-    mag, own, faces, up_mag, up_own, up_faces, hints, log, maps, skips, told, coded,
+    mag, own, faces, up_mag, up_own, up_faces, hints, log, maps, skips, told,
     total, n, cy, cx, oz, oy, ox, band, before, count, py, px, ps, uy, ux, us, by, bx, bs, divisor,
     PARENT: tl.constexpr, CODED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -116,7 +116,6 @@ def classify(
     is_coded = (table >= tl.load(skips + tile, mask=valid, other=0)) & valid
     flag = is_coded.to(tl.int32)
     tl.store(told + i, table | (key << 8) | (32 << 16) | (flag << CODED), mask=valid)
-    tl.store(coded + i, flag.to(tl.uint8), mask=valid)
 
 
 @triton.jit(do_not_specialize=[*GEOMETRY, "cls"])
@@ -201,7 +200,7 @@ def features(
 
 @triton.jit(do_not_specialize=["b3", "total", "n", "used", "divisor", "top", "usual"])
 def keys(
-    x, expected, maps, skips, w1, b1, w2, b2, w3, b3, scale1, scale2, scale3, told, coded,
+    x, expected, maps, skips, w1, b1, w2, b2, w3, b3, scale1, scale2, scale3, told,
     total, n, used, divisor, top, usual,
     LEARNED: tl.constexpr, EXPECTS: tl.constexpr, H1: tl.constexpr, H2: tl.constexpr,
     ROWS: tl.constexpr, CODED: tl.constexpr, BLOCK: tl.constexpr,
@@ -209,7 +208,7 @@ def keys(
     """What each position's features, of which ``used`` count, say of its symbol.
 
     ``told`` (int32): its table (bits 0 to 7), what chose that (8 to 15), the rest of the
-    expectation plus 32 (16 to 22), and whether it is coded (24), which ``coded`` (uint8) has too.
+    expectation plus 32 (16 to 22), and whether it is coded (24).
     ``maps`` (uint8, (tiles, 256)) give tables; symbols of those below ``skips`` (int32) are zero.
 
     LEARNED: by a network, float32 holding integers, and scales that are powers of two: every sum
@@ -248,49 +247,55 @@ def keys(
         rest += e - (((e + 32) >> 6) << 6)
     flag = is_coded.to(tl.int32)
     tl.store(told + i, table | (key << 8) | ((rest + 32) << 16) | (flag << CODED), mask=valid)
-    tl.store(coded + i, flag.to(tl.uint8), mask=valid)
 
 
-@triton.jit(do_not_specialize=["total", "n", "cy", "cx", "oz", "oy", "ox", "by", "bx", "bs",
-                               "step"])  # fmt: skip
+@triton.jit(do_not_specialize=["n", "cy", "cx", "oz", "oy", "ox", "by", "bx", "bs", "step"])
 def compact(
-    told, ends, expected, predicted, limits, places, kept, down, up,
-    total, n, cy, cx, oz, oy, ox, by, bx, bs, step,
+    told, expected, predicted, limits, places, kept, down, up, symbols, counts,
+    n, cy, cx, oz, oy, ox, by, bx, bs, step,
     LIMITED: tl.constexpr, EXPECTS: tl.constexpr, CODED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """List the positions that are coded, and what is told of them, tile by tile.
+    """List the positions of a tile that are coded, and what is told of them; ``counts`` (int32).
 
-    ``ends`` (int32, (tiles, n)): how many there are up to each. LIMITED: also the largest
-    magnitudes that are possible below and above zero (``down`` and ``up``, int32), given the
-    ``limits`` (int64, (tiles, 2)) of the values and what was ``predicted`` (int32, (tiles, band)).
+    All its ``symbols`` (int32) become zero. LIMITED: also the largest magnitudes that are possible
+    below and above zero (``down`` and ``up``, int32), given the ``limits`` (int64, (tiles, 2)) of
+    the values and what was ``predicted`` (int32, (tiles, band)).
     """
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    valid = i < total
-    tile, iz, iy, ix = _place_of(i, n, cy, cx)
-    t = tl.load(told + i, mask=valid, other=0)
-    to = tile * n + tl.load(ends + i, mask=valid, other=1) - 1
-    keep = valid & (((t >> CODED) & 1) != 0)
-    tl.store(places + to, i - tile * n, mask=keep)
-    tl.store(kept + to, t, mask=keep)
-    if LIMITED:
-        at = tile * bs + ((2 * iz + oz) * by + 2 * iy + oy) * bx + 2 * ix + ox
-        size = step.to(tl.float64)
-        half = ((step - 1) // 2).to(tl.float64)
-        value = tl.load(predicted + at, mask=keep, other=0).to(tl.float64)
-        least = tl.load(limits + 2 * tile, mask=keep, other=0).to(tl.float64)
-        most = tl.load(limits + 2 * tile + 1, mask=keep, other=0).to(tl.float64)
-        # quotients of 33 by 31 bits: the floor of what float64 makes of them is exact
-        below = tl.floor((value - least + half) / size).to(tl.int64)
-        above = tl.floor((most - value + half) / size).to(tl.int64)
-        if EXPECTS:
-            e = tl.load(expected + i, mask=keep, other=0)
-            whole = ((e + 32) >> 6).to(tl.int64)
-            below += whole
-            above -= whole
-        below = tl.minimum(tl.maximum(below, -1), 2147483647)
-        above = tl.minimum(tl.maximum(above, -1), 2147483647)
-        tl.store(down + to, below.to(tl.int32), mask=keep)
-        tl.store(up + to, above.to(tl.int32), mask=keep)
+    own = tl.program_id(0)
+    count = own * 0
+    for start in range(0, n, BLOCK):
+        p = start + tl.arange(0, BLOCK)
+        valid = p < n
+        i = own * n + p
+        tile, iz, iy, ix = _place_of(i, n, cy, cx)
+        t = tl.load(told + i, mask=valid, other=0)
+        tl.store(symbols + i, p * 0, mask=valid)
+        flag = (t >> CODED) & 1
+        keep = flag != 0
+        to = own * n + count + tl.cumsum(flag, 0) - 1
+        count += tl.sum(flag, 0)
+        tl.store(places + to, p, mask=keep)
+        tl.store(kept + to, t, mask=keep)
+        if LIMITED:
+            at = tile * bs + ((2 * iz + oz) * by + 2 * iy + oy) * bx + 2 * ix + ox
+            size = step.to(tl.float64)
+            half = ((step - 1) // 2).to(tl.float64)
+            value = tl.load(predicted + at, mask=keep, other=0).to(tl.float64)
+            least = tl.load(limits + 2 * tile, mask=keep, other=0).to(tl.float64)
+            most = tl.load(limits + 2 * tile + 1, mask=keep, other=0).to(tl.float64)
+            # quotients of 33 by 31 bits: the floor of what float64 makes of them is exact
+            below = tl.floor((value - least + half) / size).to(tl.int64)
+            above = tl.floor((most - value + half) / size).to(tl.int64)
+            if EXPECTS:
+                e = tl.load(expected + i, mask=keep, other=0)
+                whole = ((e + 32) >> 6).to(tl.int64)
+                below += whole
+                above -= whole
+            below = tl.minimum(tl.maximum(below, -1), 2147483647)
+            above = tl.minimum(tl.maximum(above, -1), 2147483647)
+            tl.store(down + to, below.to(tl.int32), mask=keep)
+            tl.store(up + to, above.to(tl.int32), mask=keep)
+    tl.store(counts + own, count)
 
 
 @triton.jit(do_not_specialize=["total", "n", "cy", "cx", "oz", "oy", "ox", "band", "py", "px", "ps",

@@ -174,7 +174,7 @@ def _details(
 
 @triton.jit(do_not_specialize=["n", "tables"])
 def decode_runs(
-    words, offsets, sizes, states, positions, lanes, ends, places, told, down, up,
+    words, offsets, sizes, states, positions, lanes, counts, places, told, down, up,
     bounded, slots, pairs, signs, out, n, tables,
     LIMITED: tl.constexpr, LANES: tl.constexpr, VOTE: tl.constexpr,
 ):  # fmt: skip
@@ -182,9 +182,9 @@ def decode_runs(
 
     ``words`` (int16): the streams of all tiles, at ``offsets`` (int64), ``sizes`` (int32) of them
     and at least one. ``states`` (int64, (tiles, LANES)) and ``positions`` (int32) are taken on.
-    ``ends`` (int32, (tiles, n)): how many positions are coded, up to each. ``places``, ``told``,
-    ``down``, ``up``: as ``compact`` lists them; ``out`` (int32, (tiles, n)) takes the symbols at
-    their places. Signs follow from ``down`` and ``up`` where ``bounded`` (int32) is not 0.
+    ``counts``, ``places``, ``told``, ``down``, ``up``: as ``compact`` lists them; ``out`` (int32,
+    (tiles, n)) takes the symbols at their places. Signs follow from ``down`` and ``up`` where
+    ``bounded`` (int32) is not 0.
     ``signs``: int16 (2, tables, 33).
     """
     tile = tl.program_id(0)
@@ -192,7 +192,7 @@ def decode_runs(
     words += tl.load(offsets + tile)
     last = tl.maximum(tl.load(sizes + tile), 1) - 1
     width = tl.load(lanes + tile)
-    count = tl.load(ends + tile * n + n - 1)
+    count = tl.load(counts + tile)
     limited = (tl.load(bounded + tile) != 0) & (lane >= 0)
     position = tl.load(positions + tile) + lane * 0
     x = tl.load(states + tile * LANES + lane).to(tl.uint32)
@@ -267,7 +267,7 @@ def _halves(s, quantiser):
 
 @triton.jit(do_not_specialize=["n", "tables", "second"])
 def decode_chain(
-    words, offsets, sizes, states, positions, lanes, ends, places, told, slots, pairs, signs,
+    words, offsets, sizes, states, positions, lanes, counts, places, told, slots, pairs, signs,
     zeros, next_turn, out, n, tables, second, LANES: tl.constexpr, VOTE: tl.constexpr,
 ):  # fmt: skip
     """One run, of one chain, that a trellis decided: ``out`` is in halves.
@@ -281,7 +281,7 @@ def decode_chain(
     words += tl.load(offsets + tile)
     last = tl.maximum(tl.load(sizes + tile), 1) - 1
     width = tl.load(lanes + tile)
-    count = tl.load(ends + tile * n + n - 1)
+    count = tl.load(counts + tile)
     position = tl.load(positions + tile) + lane * 0
     x = tl.load(states + tile * LANES + lane).to(tl.uint32)
     first = tile * n
