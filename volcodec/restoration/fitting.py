@@ -38,21 +38,21 @@ def fit(
     Of so many ``passes`` at most. ``hidden`` voxels (bool) do not count; ``worth``: the squared
     error that is worth a bit. None where no filter is worth its bits.
     """
-    made = Filter(())
-    left, size = _square(original, decoded, hidden), 0
+    made, spent = Filter(()), 0  # and its bits
+    left = _square(original, decoded, hidden)
     for _ in range(passes):
         seen = Seen.of(decoded)
-        best: tuple[float, Filter, np.ndarray, float, int] | None = None
-        for found in _fits(original, seen, hidden, worth, small=size == 0):
+        best: tuple[float, Filter, int, np.ndarray, float] | None = None
+        for found in _fits(original, seen, hidden, worth, small=spent == 0):
             more, restored = Filter((*made.passes, found)), found.apply(seen)
-            square, bits = _square(original, restored, hidden), 8 * len(more.pack())
-            # what a pass is fitted to is not all that it changes
-            gain = (left - square) / worth - (bits - size)
+            bits, square = 8 * len(more.pack()), _square(original, restored, hidden)
+            # of the whole tile, what a pass is fitted to being a part of it
+            gain = (left - square) / worth - (bits - spent)
             if bits and gain > (best[0] if best else 0.0):
-                best = gain, more, restored, square, bits
+                best = gain, more, bits, restored, square
         if best is None:
             break
-        _, made, decoded, left, size = best
+        _, made, spent, decoded, left = best
     return (made, decoded) if made.passes else None
 
 
