@@ -273,7 +273,7 @@ import torch
 torch.set_num_threads(1)
 from training_cases import small
 from volcodec.training.run import train
-train([{data!r}], {model!r}, small(steps=400, validations=8, ema=0.9, checkpoint_seconds=0.1))
+train([{data!r}], {model!r}, small(steps=240, validations=8, ema=0.9, checkpoint_seconds=0.1))
 """
 
 
@@ -290,11 +290,11 @@ def test_killed_and_started_again(volumes: Path, tmp_path: Path) -> None:
     running.wait()
     assert place.exists() and not model.with_suffix(".safetensors").exists()
     where = torch.load(place, weights_only=True)["loop"]["step"]
-    assert 0 < where < 400
+    assert 0 < where < 240
 
-    recipe = small(steps=400, validations=8, ema=0.9)
+    recipe = small(steps=240, validations=8, ema=0.9)
     with pytest.raises(InputError, match=r"lr .*--fresh"):
-        train([volumes], model, small(steps=400, validations=8, ema=0.9, lr=0.5))
+        train([volumes], model, small(steps=240, validations=8, ema=0.9, lr=0.5))
     resumed = train([volumes], model, recipe)
     whole = train([volumes], tmp_path / "whole", recipe)
     went_on = [n for n in _records(resumed.folder, "note") if n["text"] == "went on"]
