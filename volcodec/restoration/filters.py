@@ -107,7 +107,7 @@ class Filter:
         data = np.zeros(MAX_BYTES + 4, np.uint8)
         state, cells = binary.start(data, False), _cells(features)
         for i, p in enumerate(self.passes):
-            if i > 0 and features > SHORT:
+            if i > 0:
                 _bit(data, state, cells, _AGAIN, 1, False)
             starts, scales = np.array(p.starts), np.array(p.scales)
             _code(data, state, cells, starts, scales, p.weights[:, :features], False)
