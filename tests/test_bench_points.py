@@ -120,7 +120,7 @@ def test_own_points_keep_what_was_asked() -> None:
     import volcodec
 
     v = _volume("u2")
-    found = points.own_points(volcodec.Codec(threads=1), v, "off", quick=True)
+    found = points.own_points(volcodec.Codec(threads=1), v, "off", effort=5, quick=True)
     by_target = {t: [p for p in found if p["target"] == t] for t in ("max_error", "lossless")}
     for point in by_target["max_error"]:
         assert point["max"] <= point["asked"] * (1 + 1e-9)

@@ -149,7 +149,8 @@ class Codec:
             effort: 1 to 9; up to 2 one way of coding is taken, from 7 on all are tried on whole
                 tiles, between them on two parts of a large one.
             fast: the same as ``effort=1``.
-            tile: edge of a tile in voxels, 1 to 1024; by default about 128.
+            tile: edge of a tile in voxels, 1 to 1024; by default about 128, at efforts 8 and 9
+                about 256.
             threads: how many code tiles; by default as for the codec.
             attrs: what JSON can hold, kept with the volume: at most 1 MiB.
             dataset: what the volume is called.

@@ -56,7 +56,7 @@ _CODINGS = {
 }
 QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
-_ADAPTIVE = 8  # effort from which a closed loop that learns from the tile is tried
+LEARNS = 8  # effort from which ways that learn from the tile are tried, and tiles are larger
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
@@ -304,7 +304,7 @@ class TileCoder:
         if self.quick:
             closed = np.isfinite(s.bound) or s.mapping.step == 0
             names = ("predicted",) if closed else ("lossy",)
-        elif self.effort >= _ADAPTIVE and "predicted" in names:
+        elif self.effort >= LEARNS and "predicted" in names:
             names = (*names, "adaptive")
         for name in names:
             if name == "adaptive":

@@ -17,6 +17,7 @@ Shape = tuple[int, int, int]
 R = TypeVar("R")
 
 DEFAULT_TILE = 128
+LARGE_TILE = 256  # by default, at the highest efforts
 MAX_TILE = 1024
 MAX_TILE_VOXELS = 1 << 25
 
@@ -58,11 +59,12 @@ class ArraySource:
         return np.array(self.array[box], order="C", copy=True)
 
 
-def tile_shape(shape: Shape, tile: int | None) -> Shape:
+def tile_shape(shape: Shape, tile: int | None, usual: int = DEFAULT_TILE) -> Shape:
     """The tile of a volume: ``tile`` on each axis, no larger than the volume.
 
-    By default an axis longer than 128 is cut into even parts that are multiples of 16, so that
-    previews of four levels fit together, and an axis that one such tile nearly covers is not cut.
+    By default an axis longer than ``usual`` is cut into even parts that are multiples of 16, so
+    that previews of four levels fit together, and an axis that one such tile nearly covers is not
+    cut.
     """
     if tile is not None:
         if not 1 <= tile <= MAX_TILE:
@@ -75,7 +77,7 @@ def tile_shape(shape: Shape, tile: int | None) -> Shape:
         return z, y, x
     out = []
     for n in shape:
-        parts = max(1, -(-n // (DEFAULT_TILE + DEFAULT_TILE // 4)))
+        parts = max(1, -(-n // (usual + usual // 4)))
         part = -(-n // parts)
         out.append(n if parts == 1 else -(-part // 16) * 16)
     return out[0], out[1], out[2]

@@ -15,7 +15,8 @@ from volcodec.parallel import thread_count
 
 PACKAGE = Path(volcodec.__file__).parent
 _LIBRARIES = ("numpy", "numba", "torch", "h5py", "zstandard", "imagecodecs", "scikit-image")
-_CODING = ("container", "entropy", "support", "transform")  # what makes a file, and with what speed
+# what makes a file, and with what speed
+_CODING = ("adaptive", "container", "entropy", "restoration", "support", "transform")
 
 
 def versions() -> dict[str, str]:
@@ -75,7 +76,13 @@ def code_identity() -> str:
 
 
 def conditions(
-    command: str, device: str, jobs: int, quick: bool, support: str, models: list[dict[str, Any]]
+    command: str,
+    device: str,
+    jobs: int,
+    quick: bool,
+    support: str,
+    effort: int,
+    models: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The conditions as results hold them."""
     return {
@@ -92,5 +99,6 @@ def conditions(
         "jobs": jobs,
         "quick": quick,
         "support": support,
+        "effort": effort,
         "models": models,
     }

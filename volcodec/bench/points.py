@@ -97,7 +97,7 @@ def record(
     return point
 
 
-def own_points(codec: Any, volume: Volume, support: str, quick: bool) -> list[Record]:
+def own_points(codec: Any, volume: Volume, support: str, effort: int, quick: bool) -> list[Record]:
     """The curve of a volcodec.Codec: PSNR, maximum error, lossless."""
     span = quality.value_range(volume)
     # Start-up (compiled kernels, the model) is apart from the seconds of the first point.
@@ -109,7 +109,7 @@ def own_points(codec: Any, volume: Volume, support: str, quick: bool) -> list[Re
             volume,
             target,
             asked,
-            lambda: codec.encode(volume, support=support, threads=1, **given),
+            lambda: codec.encode(volume, support=support, effort=effort, threads=1, **given),
             lambda blob: codec.decode(blob, threads=1),
         )
 

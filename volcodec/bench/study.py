@@ -37,6 +37,7 @@ class Options:
     models: tuple[str, ...] = ("density",)
     device: str = "cpu"
     support: str = "off"
+    effort: int = 5
     quick: bool = False
     jobs: int = 2
     repeats: int = 3
@@ -72,7 +73,8 @@ def work(job: Job) -> Any:
         return reason or points.peer_points(peer, volume, job.options.quick)
     codec = volcodec.Codec(job.model, device=job.options.device, threads=1)
     if job.kind == "points":
-        return points.own_points(codec, volume, job.options.support, job.options.quick)
+        o = job.options
+        return points.own_points(codec, volume, o.support, o.effort, o.quick)
     from volcodec.bench import slices
 
     return slices.compare(codec, job.codec, peers.named(job.peer), volume, job.stem, job.folder)
@@ -113,7 +115,9 @@ class Study:
             self.codecs[codec] = {"title": title, "family": "volcodec", "missing": None}
             self.models[codec] = given
             identity = model.identity.hex()
-            self.identities[codec] = f"{code} {identity} {self.options.support}"
+            self.identities[codec] = (
+                f"{code} {identity} {self.options.support} {self.options.effort}"
+            )
             self.model_records.append(
                 {
                     "codec": codec,
@@ -180,7 +184,7 @@ class Study:
             "format": FORMAT,
             "conditions": conditions.conditions(
                 self.command, self.options.device, self.options.jobs, self.options.quick,
-                self.options.support, self.model_records,
+                self.options.support, self.options.effort, self.model_records,
             ),
             "codecs": self.codecs,
             "volumes": records,

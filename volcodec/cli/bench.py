@@ -27,6 +27,13 @@ from volcodec.cli.progress import progress_bar
     help="What volcodec keeps of the background (peers keep none).",
 )
 @click.option(
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="Of volcodec where rate and distortion are measured.",
+)
+@click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
@@ -55,6 +62,7 @@ def bench(data: tuple[str, ...], report: str, **given: Any) -> None:
         "models": given["models"] or ("density",),
         "device": given["device"],
         "support": given["support"],
+        "effort": given["effort"],
         "quick": given["quick"],
         "jobs": given["jobs"] or thread_count(None),
         "repeats": given["repeats"],

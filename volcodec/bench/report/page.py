@@ -94,6 +94,7 @@ def essentials(results: Record) -> list[tuple[str, str]]:
         ("Volumes", words.whole(len(volumes))),
         ("At a time", words.counted(jobs, "job") if jobs else unknown),
         ("Support", str(told.get("support") or unknown)),
+        ("Effort", str(told.get("effort") or unknown)),
         ("Run", _RUNS.get(told.get("quick"), unknown)),
     ]
 
