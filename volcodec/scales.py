@@ -31,8 +31,8 @@ MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
-_NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
-_EMPTY = np.empty((0, 0, 0), np.int32)
+NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
+EMPTY = np.empty((0, 0, 0), np.int32)
 _NO_TURNS = np.empty(0, np.uint8)
 _NO_LIMITS = np.zeros(2, np.int64)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
@@ -127,7 +127,12 @@ class ScaleCoder:
             return Predicted(shape, levels, tile, hidden)
         return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
 
-    def _network(self) -> tuple[np.ndarray, ...]:
+    def layers(self, shape: Shape, levels: int) -> Layers:
+        """Of a tile that is decoded."""
+        return self._layers(shape, levels, None, None)
+
+    def network(self) -> tuple[np.ndarray, ...]:
+        """The networks and the tables of symbols amid zeros, as kernels take them."""
         return *self.bank.networks.arrays(), self.bank.zero
 
     @property
@@ -173,7 +178,7 @@ class ScaleCoder:
             sums = np.zeros(6, np.float64)
             layers.open(level)
             for band in bands_of(level, levels):
-                size = _shape_of(shapes, level, levels, band)
+                size = shape_of(shapes, level, levels, band)
                 if 0 in size:
                     continue
                 s = self.step_of(shape, level, band, step)
@@ -185,7 +190,7 @@ class ScaleCoder:
                 learned = np.empty(coefs.size, np.uint8)
                 classic = np.empty(coefs.size, np.uint8)
                 turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
-                weights, expected = _NOTHING, _EMPTY
+                weights, expected = NOTHING, EMPTY
                 if band and self._expects and not quick:
                     codebook = self.bank.codebook[band - 1]
                     code, chosen = choose_weights(moments(coefs, s), codebook)
@@ -193,12 +198,12 @@ class ScaleCoder:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
                         expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
-                predicted = layers.predicted if limits is not None else _EMPTY
+                predicted = layers.predicted if limits is not None else EMPTY
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
                     state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
-                    level_kind(level), CLASSES, contexts.LOG, *self._network(),
+                    level_kind(level), CLASSES, contexts.LOG, *self.network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
                     predicted, _NO_LIMITS if limits is None else limits, known,
@@ -215,7 +220,7 @@ class ScaleCoder:
             if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
-            layers.close(_signed(out.back), out.share)
+            layers.close(signed(out.back), out.share)
             found[level] = out
             parent = state
         plans = self._plan(
@@ -280,7 +285,7 @@ class ScaleCoder:
         shapes = level_shapes(shape, levels)
         scales = len(streams)
         tables = classic_tables() if classical else self.bank.tables
-        layers = self._layers(shape, levels, None, None)
+        layers = self.layers(shape, levels)
         parent = no_parent()
         low = layers.low
         for scale in range(scales):
@@ -297,17 +302,17 @@ class ScaleCoder:
                 state = empty_state(shapes, level)
                 layers.open(level)
                 for band in bands_of(level, levels):
-                    size = _shape_of(shapes, level, levels, band)
+                    size = shape_of(shapes, level, levels, band)
                     if 0 in size:
                         continue
                     s = self.step_of(shape, level, band, step)
                     hints = layers.hints(band, s)
                     q = np.zeros(size, np.int32)
-                    weights, expected = _NOTHING, _EMPTY
+                    weights, expected = NOTHING, EMPTY
                     if band in reader.weights[i]:
-                        weights = unpack(reader.weights[i][band])
+                        weights = unpack(reader.weights[i][band][1])
                         expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
-                    predicted = layers.predicted if reader.limits is not None else _EMPTY
+                    predicted = layers.predicted if reader.limits is not None else EMPTY
                     if reader.words is not None:
                         reader.position = bands.decode_band(
                             reader.words, reader.position, reader.states, reader.lanes,
@@ -315,7 +320,7 @@ class ScaleCoder:
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.logs, parent.mag, parent.logs, hints, band,
                             BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
-                            *self._network(), self.bank.signs.freq, weights, self.halved,
+                            *self.network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,
                         )  # fmt: skip
@@ -324,7 +329,7 @@ class ScaleCoder:
                     layers.put(band, q, expected, s)
                     if band == 0:
                         low = layers.low
-                layers.close(_signed(reader.back[i]), reader.share[i])
+                layers.close(signed(reader.back[i]), reader.share[i])
                 parent = state
                 if level > stop:
                     low = layers.low
@@ -338,7 +343,8 @@ def limits_of(tile: np.ndarray, hidden: np.ndarray | None) -> np.ndarray | None:
     return np.array([shown.min(), shown.max()], np.int64) if shown.size else None
 
 
-def _shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:
+def shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:
+    """Of a band of a level."""
     return shapes[levels] if band == 0 else band_shape(shapes[level - 1], band)
 
 
@@ -351,5 +357,6 @@ def _backs(sums: np.ndarray) -> tuple[int, int]:
     return out[0], out[1]
 
 
-def _signed(back: tuple[int, int]) -> tuple[int, int]:
+def signed(back: tuple[int, int]) -> tuple[int, int]:
+    """Offsets of their bytes."""
     return back[0] - 128, back[1] - 128

@@ -30,6 +30,7 @@ from .tiledecoder import (
     RAW,
     RESTORED,
     TRANSFORMED,
+    TRELLIS_ADAPTIVE,
     TRELLIS_CLASSIC,
     TRELLIS_LEARNED,
     UNET_CLASSIC,
@@ -375,6 +376,11 @@ class TileCoder:
                 left, s.levels, s.lam, step, free, s.scales, quick=self.quick
             )
         coding = _CODINGS[bank][made.classical]
+        if bank == TRELLIS and self.effort >= LEARNS:
+            assert isinstance(made, Encoded)
+            learned = self.decoder.trellis.encode(made, left.shape, s.levels)
+            if learned is not None and learned.size < made.size:
+                made, coding = learned, TRELLIS_ADAPTIVE
         if m.domain == "bits":
             return Body(coding, head, made, b"")
         decoded = made.decoded + base

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import zstandard
 
 from . import correction, motion, restoration, support
 from .adaptive.coder import AdaptiveCoder
+from .adaptive.trellis import TrellisAdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
@@ -17,8 +19,8 @@ from .values import LARGEST, Mapping, from_ordered
 (
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
     PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED,
-    TRELLIS_CLASSIC, ADAPTIVE,
-) = range(13)  # fmt: skip
+    TRELLIS_CLASSIC, ADAPTIVE, TRELLIS_ADAPTIVE,
+) = range(14)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: previews decode the whole tile
 FOLLOWS = 4  # flag: what is coded is the difference to the frame before
@@ -26,7 +28,10 @@ RESTORED = 8  # flag: a filter, in front of scale 0, restores what is decoded
 GROUP = 8  # every frame whose number is a multiple of this stands alone
 _PREFIX = 4  # bytes in front of scale 0 of a tile that follows: weight, shift along z, y, x
 CLASSICAL = (CLASSIC, LATTICE_CLASSIC, PREDICTED_CLASSIC, UNET_CLASSIC, TRELLIS_CLASSIC)
-TRANSFORMED = (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED, TRELLIS_CLASSIC)
+TRANSFORMED = (
+    LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED, TRELLIS_CLASSIC,
+    TRELLIS_ADAPTIVE,
+)  # fmt: skip
 CLOSED = (PREDICTED_LEARNED, PREDICTED_CLASSIC, ADAPTIVE)
 Shape = tuple[int, int, int]
 
@@ -61,6 +66,11 @@ class TileDecoder:
                 self.coders[name] = ScaleCoder(
                     bank, model.gains, lossless=name == "lattice", predicted=name == "predicted"
                 )
+
+    @cached_property
+    def trellis(self) -> TrellisAdaptiveCoder:
+        """Of what the model's trellis decides."""
+        return TrellisAdaptiveCoder(self.coders[TRELLIS])
 
     def decode(
         self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame,
@@ -129,6 +139,8 @@ class TileDecoder:
         name, unit, step = self.bank(coding, m)
         if coding == ADAPTIVE:
             found = self.adaptive.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
+        elif coding == TRELLIS_ADAPTIVE:
+            found = self.trellis.decode(scales[: f.scales], shape, f.levels, stop)
         else:
             found = self.coders[name].decode(
                 scales[: f.scales], shape, f.levels, stop, coding in CLASSICAL, step
@@ -221,7 +233,7 @@ def bank_of(coding: int) -> str:
     """The model's bank that codes a tile: by the wavelet (two), on a lattice, or by prediction."""
     if coding in (LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC):
         return "lossy"
-    if coding in (TRELLIS_LEARNED, TRELLIS_CLASSIC):
+    if coding in (TRELLIS_LEARNED, TRELLIS_CLASSIC, TRELLIS_ADAPTIVE):
         return TRELLIS
     return "lattice" if coding in (LATTICE_LEARNED, LATTICE_CLASSIC) else "predicted"
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from ..kernel import inlined, kernel
 from ..support.binary import adapt, chance, code_bit
-from . import mixing
-from .mixing import CONTEXTS, PAGES, code, code_raw
+from .mixing import code, code_raw, inputs_of
 from .regression import fade, gather, solve
 
+CONTEXTS = 14
 FEW = 12  # taps of the quick regression
 ERRORS = 4  # of the blend and the three predictions
 SETS = 32 * 64, 48 * 64  # of weights: by band and level, by size of the errors around
@@ -29,6 +29,8 @@ _FADE_FEW_EVERY, _FADE_FEW = 8, 0.98
 _AROUND = 18  # taps whose errors count
 _PATTERN = 8  # taps whose symbols do
 _MODELLED = 3  # bits after the leading one that are
+_INPUTS = inputs_of(CONTEXTS)
+_RATE = 3  # at which weights learn
 _CLIP = 100  # symbols are remembered within this
 
 
@@ -45,7 +47,7 @@ _LEVELS = _levels()
 
 
 @kernel()
-def _level(value: float) -> int:
+def level_of(value: float) -> int:
     """Size of a distance >= 0: quarters of octaves above an eighth of 1/32 of a step."""
     w = np.int64(min(value, 1e6) * 256.0) + 8
     more = np.int64(0)
@@ -56,13 +58,14 @@ def _level(value: float) -> int:
 
 
 @inlined()
-def _hash(i: int, a: int, b: int, c: int) -> int:
+def scramble(i: int, a: int, b: int, c: int) -> int:
+    """A hash of 32 bits."""
     x = (a * 0x9E3779B1 + b * 0x85EBCA6B + c * 0xC2B2AE35 + i * 0x27D4EB2F) & 0xFFFFFFFF
     x ^= x >> 15
     x = (x * 0x2C1B3C6D) & 0xFFFFFFFF
     x ^= x >> 13
     x = (x * 0x297A2D39) & 0xFFFFFFFF
-    return (x ^ x >> 15) & (PAGES - 1)
+    return x ^ x >> 15
 
 
 @inlined()
@@ -140,13 +143,13 @@ def _code_symbol(
     """Code a symbol, which is returned. ``first`` and ``second``: where the sets of weights begin;
     ``size`` (below 48) and ``side`` (below 19) choose among the tables that refine."""
     zero = code(
-        s == 0, 0, contexts, slow, quick, weights[first], others[second], tables[size],
+        s == 0, 0, 0, _RATE, contexts, slow, quick, weights[first], others[second], tables[size],
         inputs, places, data, state, decode,
     )  # fmt: skip
     if zero:
         return 0
     positive = code(
-        s > 0, 1, contexts, slow, quick, weights[first + 1], others[second + 1],
+        s > 0, 1, 0, _RATE, contexts, slow, quick, weights[first + 1], others[second + 1],
         tables[48 + side], inputs, places, data, state, decode,
     )  # fmt: skip
     m = abs(s)
@@ -155,7 +158,7 @@ def _code_symbol(
         node = 2 + 7 * positive + e if e < 7 else 16 + (e - 7) * 2 + positive
         k = min(2 + e, 20)
         stop = code(
-            m >> (e + 1) == 0, node, contexts, slow, quick, weights[first + k],
+            m >> (e + 1) == 0, node, 0, _RATE, contexts, slow, quick, weights[first + k],
             others[second + k], tables[68 + min(e, 15)], inputs, places, data, state, decode,
         )  # fmt: skip
         if stop or e >= 31:
@@ -166,7 +169,7 @@ def _code_symbol(
     for i in range(modelled):
         k = 21 + min(e, 5) * 4 + i
         bit = code(
-            m >> (e - 1 - i) & 1, 128 + e * 16 + branch, contexts, slow, quick,
+            m >> (e - 1 - i) & 1, 128 + e * 16 + branch, 0, _RATE, contexts, slow, quick,
             weights[first + k], others[second + k], tables[84 + min(e, 9) * 4 + i],
             inputs, places, data, state, decode,
         )  # fmt: skip
@@ -206,7 +209,7 @@ def code_band(
     scratch, guess, off = np.zeros(n), np.zeros(3), np.zeros(ERRORS)
     ways = np.zeros(3)
     contexts, places = np.zeros(CONTEXTS, np.int64), np.zeros(CONTEXTS, np.int64)
-    inputs = np.zeros(mixing.INPUTS, np.int32)
+    inputs = np.zeros(_INPUTS, np.int32)
     inverse, half = 1.0 / step, (step - 1) // 2
     least, most = np.float64(limits[0]), np.float64(limits[1])
     seen = 0
@@ -313,7 +316,7 @@ def code_band(
                     d0 = _relative((ways[0] - back) * scale)
                     d1 = _relative((ways[1] - back) * scale)
                     d2 = _relative((ways[2] - back) * scale)
-                    size = min(_level(around), 47)
+                    size = min(level_of(around), 47)
                     s2, s1 = size >> 1, size >> 2
                     w1 = symbols[z, y, x - apart] if x >= apart else 0
                     w2 = symbols[z, y - apart, x] if y >= apart else 0
@@ -323,25 +326,27 @@ def code_band(
                         beside = np.float64(errors[z, y, x - 1, 0])
                     elif band & 2:
                         beside = np.float64(errors[z, y - 1, x, 0])
-                    li, lo = _level(inside), _level(outside)
-                    contexts[0] = _hash(0, size, eighth, 0)
-                    contexts[1] = _hash(1, li >> 1, lo >> 1, eighth)
-                    contexts[2] = _hash(2, _level(guess[1] * inverse) >> 1, s2, 0)
-                    contexts[3] = _hash(3, _level(guess[2] * inverse) >> 1, s1, 0)
-                    contexts[4] = _hash(
+                    li, lo = level_of(inside), level_of(outside)
+                    contexts[0] = scramble(0, size, eighth, 0)
+                    contexts[1] = scramble(1, li >> 1, lo >> 1, eighth)
+                    contexts[2] = scramble(2, level_of(guess[1] * inverse) >> 1, s2, 0)
+                    contexts[3] = scramble(3, level_of(guess[2] * inverse) >> 1, s1, 0)
+                    contexts[4] = scramble(
                         4, _small(w1) + 7 * _small(w2) + 49 * _small(w3) + 200, s1, 0
                     )
-                    contexts[5] = _hash(5, pattern, s1, 0)
-                    contexts[6] = _hash(
-                        6, _level(abs(plain * inverse + blend)) >> 1, s1, eighth >> 1
+                    contexts[5] = scramble(5, pattern, s1, 0)
+                    contexts[6] = scramble(
+                        6, level_of(abs(plain * inverse + blend)) >> 1, s1, eighth >> 1
                     )
-                    contexts[7] = _hash(7, d0 * 32 + d1, s1, 0)
-                    contexts[8] = _hash(8, band * 4 + kind, s2, 0)
-                    contexts[9] = _hash(9, _level(total / n), eighth >> 1, 0)
-                    contexts[10] = _hash(10, _level(beside) >> 1, li >> 2, lo >> 2)
-                    contexts[11] = _hash(11, _level(abs(ways[2] - ways[1])) >> 1, s1, pattern & 15)
-                    contexts[12] = _hash(12, d1 * 32 + d2, s2, 0)
-                    contexts[13] = _hash(13, d0 * 32 + d2, _level(off[3] * 0.001) >> 1, 0)
+                    contexts[7] = scramble(7, d0 * 32 + d1, s1, 0)
+                    contexts[8] = scramble(8, band * 4 + kind, s2, 0)
+                    contexts[9] = scramble(9, level_of(total / n), eighth >> 1, 0)
+                    contexts[10] = scramble(10, level_of(beside) >> 1, li >> 2, lo >> 2)
+                    contexts[11] = scramble(
+                        11, level_of(abs(ways[2] - ways[1])) >> 1, s1, pattern & 15
+                    )
+                    contexts[12] = scramble(12, d1 * 32 + d2, s2, 0)
+                    contexts[13] = scramble(13, d0 * 32 + d2, level_of(off[3] * 0.001) >> 1, 0)
                     s = _code_symbol(
                         s, contexts, slow, quick, weights, others, tables, first, size * 64,
                         size, d1, inputs, places, data, state, decode,

@@ -14,7 +14,7 @@ from ..scales import bands_of, levels_of, limits_of, scale_count
 from ..support import binary
 from ..transform.layers import level_shapes
 from ..transform.pyramid import BAND_ORDER
-from .bands import ERRORS, SETS, TABLES, code_band
+from .bands import CONTEXTS, ERRORS, SETS, TABLES, code_band
 from .mixing import fresh_cells, fresh_tables, fresh_weights
 from .stencils import stencil
 
@@ -50,7 +50,8 @@ class _Pass:
         self.shapes = level_shapes(shape, levels)
         self.hidden = hidden if hidden is not None and hidden.any() else _NOTHING
         self.learning = (
-            *fresh_cells(), *(fresh_weights(n) for n in SETS), fresh_tables(TABLES),
+            *fresh_cells(CONTEXTS), *(fresh_weights(n, CONTEXTS) for n in SETS),
+            fresh_tables(TABLES),
             np.full(8 * _KINDS, binary.HALF, np.uint32),
         )  # fmt: skip
         self.values = self.coarsest = np.zeros((0, 0, 0), np.int32)

@@ -13,11 +13,8 @@ import numpy as np
 from ..kernel import kernel
 from ..support.binary import HALF, RATE, SQUASH, STRETCH, STRETCH_END, adapt, code_bit
 
-CONTEXTS = 14
 PAGE = 16  # cells of one context that lie together
-PAGES = 1 << 12
-CELLS = PAGE * PAGES
-INPUTS = 32  # two a context, one that is constant, the rest zero
+PAGES = 1 << 12  # of a context, in the closed loop
 ONE = 1 << 16  # a weight
 _FIRST = 9830  # 0.15
 _CONSTANT = 77
@@ -28,16 +25,22 @@ STEPS = 33  # of the refining tables, half a nat apart
 _STEP_BITS = 7
 
 
-def fresh_cells() -> tuple[np.ndarray, np.ndarray]:
-    """Counting (uint32) and quick cells (uint16), each (CONTEXTS, CELLS), before the first bit."""
-    shape = CONTEXTS, CELLS
+def inputs_of(contexts: int) -> int:
+    """Inputs of the mixing: two a context, a constant, a prior; zeros up to a multiple of 16."""
+    return -(-(2 * contexts + 2) // 16) * 16
+
+
+def fresh_cells(contexts: int, pages: int = PAGES) -> tuple[np.ndarray, np.ndarray]:
+    """Counting (uint32) and quick cells (uint16), each (contexts, cells), before the first bit."""
+    shape = contexts, PAGE * pages
     return np.full(shape, HALF, np.uint32), np.full(shape, 1 << 15, np.uint16)
 
 
-def fresh_weights(sets: int) -> np.ndarray:
-    """int32 (sets, INPUTS)."""
-    out = np.zeros((sets, INPUTS), np.int32)
-    out[:, : 2 * CONTEXTS : 2] = _FIRST
+def fresh_weights(sets: int, contexts: int, first: int = _FIRST, prior: int = 0) -> np.ndarray:
+    """int32 (sets, inputs): ``first`` for the counting cells, ``prior`` for the prior."""
+    out = np.zeros((sets, inputs_of(contexts)), np.int32)
+    out[:, : 2 * contexts : 2] = first
+    out[:, 2 * contexts + 1] = prior
     return out
 
 
@@ -50,38 +53,42 @@ def fresh_tables(count: int) -> np.ndarray:
 @kernel()
 def _weighed(inputs: np.ndarray, weights: np.ndarray) -> int:
     total = np.int64(0)
-    for i in range(INPUTS):
+    for i in range(inputs.size):
         total += np.int64(inputs[i]) * np.int64(weights[i])
     return min(max(total >> 16, -STRETCH_END), STRETCH_END)
 
 
 @kernel()
-def _learn(inputs: np.ndarray, weights: np.ndarray, error: int) -> None:
-    for i in range(INPUTS):
-        w = np.int64(weights[i]) + ((np.int64(inputs[i]) * error * 3 + (1 << 16)) >> 17)
+def _learn(inputs: np.ndarray, weights: np.ndarray, error: int, rate: int) -> None:
+    for i in range(inputs.size):
+        w = np.int64(weights[i]) + ((np.int64(inputs[i]) * error * rate + (1 << 16)) >> 17)
         weights[i] = min(max(w, -_MOST), _MOST)
 
 
 @kernel()
 def code(
-    bit: int, node: int, contexts: np.ndarray, slow: np.ndarray, quick: np.ndarray,
-    weights: np.ndarray, others: np.ndarray, table: np.ndarray, inputs: np.ndarray,
-    places: np.ndarray, data: np.ndarray, state: np.ndarray, decode: bool,
+    bit: int, node: int, prior: int, rate: int, contexts: np.ndarray, slow: np.ndarray,
+    quick: np.ndarray, weights: np.ndarray, others: np.ndarray, table: np.ndarray,
+    inputs: np.ndarray, places: np.ndarray, data: np.ndarray, state: np.ndarray, decode: bool,
 ) -> int:  # fmt: skip
     """Code one bit, which is returned, at ``node`` of the ``contexts`` (int64, hashes of pages).
 
-    ``weights`` and ``others``: the two sets; ``table``: what refines; ``inputs`` (int32, INPUTS)
-    and ``places`` (int64, CONTEXTS) are scratch.
+    ``prior``: what is known of it besides, stretched; ``rate``: at which weights learn, over 2**17;
+    ``weights`` and ``others``: the two sets; ``table``: what refines; ``inputs`` (int32) and
+    ``places`` (int64, as contexts) are scratch.
     """
+    n = contexts.size
     page = (node >> 4) * 0x9E5
-    for j in range(CONTEXTS):
-        k = ((contexts[j] + page) & (PAGES - 1)) << 4 | (node & 15)
+    last = (slow.shape[1] >> 4) - 1
+    for j in range(n):
+        k = ((contexts[j] + page) & last) << 4 | (node & 15)
         places[j] = k
         cell = np.int64(slow[j, k])
         count = min(cell & 1023, _SURE)
         inputs[2 * j] = STRETCH[cell >> 20]
         inputs[2 * j + 1] = (np.int64(STRETCH[quick[j, k] >> 4]) * count * 3277) >> 16
-    inputs[2 * CONTEXTS] = _CONSTANT
+    inputs[2 * n] = _CONSTANT
+    inputs[2 * n + 1] = prior
     first, second = _weighed(inputs, weights), _weighed(inputs, others)
     mean = (first + second) >> 1
     p1 = np.int64(SQUASH[first + STRETCH_END])
@@ -97,9 +104,9 @@ def code(
     target = one * 65535
     table[step] += ((target - low) * ((1 << _STEP_BITS) - part)) >> (_STEP_BITS + 6)
     table[step + 1] += ((target - high) * part) >> (_STEP_BITS + 6)
-    _learn(inputs, weights, (one << 16) - p1)
-    _learn(inputs, others, (one << 16) - p2)
-    for j in range(CONTEXTS):
+    _learn(inputs, weights, (one << 16) - p1, rate)
+    _learn(inputs, others, (one << 16) - p2, rate)
+    for j in range(n):
         k = places[j]
         rate = max(np.int64(RATE[np.int64(slow[j, k]) & 1023]), _QUICK)
         q = np.int64(quick[j, k])

@@ -80,7 +80,7 @@ class ScaleStreams:
             for k in range(levels):
                 maps[k, i, : r.mapping[k].size] = r.mapping[k]
                 backs[k, i] = r.back[k][0] - 128, r.back[k][1] - 128, r.share[k]
-                for band, given in r.weights[k].items():
+                for band, (_, given) in r.weights[k].items():
                     weights[k, i, band] = unpack(given)
         bounded = np.array([r.limits is not None for r in readers], np.int32)
         return {

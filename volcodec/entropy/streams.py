@@ -196,7 +196,7 @@ class Plan:
             self.head += values.astype("<i4").tobytes()
         self.expects = any(m.weights for m in levels)
         if self.expects:
-            self.head += b"".join(_expectations(m, lossy) for m in levels)
+            self.head += b"".join(expectations(m, lossy) for m in levels)
         self.maps = []
         units = -(told << COST_BITS) if self.limited else 0
         skip = count = self.second or len(tables)
@@ -312,7 +312,7 @@ class Plan:
         return words[first:]
 
 
-def _expectations(m: LevelRuns, lossy: bool) -> bytes:
+def expectations(m: LevelRuns, lossy: bool) -> bytes:
     """A byte that says which bands expect something, then a code each and weights of their own."""
     out = bytes([sum(1 << (band - 1) for band in m.weights)])
     if m.weights and lossy:
@@ -320,6 +320,34 @@ def _expectations(m: LevelRuns, lossy: bool) -> bytes:
     for _, (code, weights) in sorted(m.weights.items()):
         out += bytes([code]) + (weights.tobytes() if code == OWN_WEIGHTS else b"")
     return out
+
+
+def read_expectations(
+    data: bytes, at: int, codebook: np.ndarray, lossy: bool
+) -> tuple[dict[int, Weights], int, int]:
+    """The weights of a level's bands and its share from ``at`` on, and where they end."""
+    out: dict[int, Weights] = {}
+    share = 0
+    mask = data[at]
+    at += 1
+    if mask >> BANDS:
+        raise FormatError("a scale gives weights to a band that does not exist")
+    if mask and lossy:
+        share = data[at]
+        at += 1
+    for band in range(1, BANDS + 1):
+        if not mask >> (band - 1) & 1:
+            continue
+        code = data[at]
+        at += 1
+        if code == OWN_WEIGHTS:
+            out[band] = code, np.frombuffer(data, np.int8, COUNT, at)
+            at += COUNT
+        elif NONE < code <= codebook.shape[1]:
+            out[band] = code, codebook[band - 1, code - 1]
+        else:
+            raise FormatError("a scale names weights that its model lacks")
+    return out, share, at
 
 
 class StreamReader:
@@ -339,7 +367,7 @@ class StreamReader:
         self.back = [(128, 128)] * levels
         self.limits: np.ndarray | None = None
         self.share = [0] * levels
-        self.weights: list[dict[int, np.ndarray]] = [{} for _ in range(levels)]
+        self.weights: list[dict[int, Weights]] = [{} for _ in range(levels)]
         self.mapping: list[np.ndarray] = []
         self.position = 0
         if not data:
@@ -366,7 +394,9 @@ class StreamReader:
                     raise FormatError("limits are the wrong way round")
             if flags & _EXPECTS:
                 for i in range(levels):
-                    at = self._expectations(data, at, i, codebook, lossy)
+                    self.weights[i], self.share[i], at = read_expectations(
+                        data, at, codebook, lossy
+                    )
             for _ in range(levels):
                 if classical:
                     mapping = np.frombuffer(data, np.uint8, CONTEXTS, at).copy()
@@ -395,31 +425,6 @@ class StreamReader:
         self.states = np.zeros(rans.MAX_LANES, np.int64)
         self.states[: self.lanes] = states
         self.words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at).astype(np.uint16)
-
-    def _expectations(
-        self, data: bytes, at: int, level: int, codebook: np.ndarray, lossy: bool
-    ) -> int:
-        """Read the weights of a level's bands from ``at`` on; returns where they end."""
-        mask = data[at]
-        at += 1
-        if mask >> BANDS:
-            raise FormatError("a scale gives weights to a band that does not exist")
-        if mask and lossy:
-            self.share[level] = data[at]
-            at += 1
-        for band in range(1, BANDS + 1):
-            if not mask >> (band - 1) & 1:
-                continue
-            code = data[at]
-            at += 1
-            if code == OWN_WEIGHTS:
-                self.weights[level][band] = np.frombuffer(data, np.int8, COUNT, at)
-                at += COUNT
-            elif NONE < code <= codebook.shape[1]:
-                self.weights[level][band] = codebook[band - 1, code - 1]
-            else:
-                raise FormatError("a scale names weights that its model lacks")
-        return at
 
     def check_room(self) -> None:
         """FormatError where more words were asked for than there are."""
