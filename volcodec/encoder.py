@@ -41,6 +41,8 @@ _SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
 _COARSER = 1.6  # step of the transform over that of the closed loop at the same error, about
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
+_DRAFT = 5  # effort at which the step is sought for higher ones
+_FULL_TRIES = 5  # from there
 _SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
 
 
@@ -319,7 +321,7 @@ class VolumeEncoder:
             out = self._outcome(s, f"encode, try {tries}")
             if kind == "psnr" and out.psnr < value:
                 coarse = max(coarse, out.size)
-            return out
+            return replace(out, step=step)
 
         def lossless() -> Outcome:
             s = self.settings(targets.lossless(look, self.dtype, self.levels))
@@ -328,27 +330,48 @@ class VolumeEncoder:
         finest = look.range * 2.0**-29
         if kind == "psnr":
             predicted = self._prediction()
-            found = search.search_psnr(attempt, value, look.range, finest, predicted)
+
+            def seek(start: float | None = None) -> Outcome | None:
+                def sought(start: float | None, tries: int = search.MOST_TRIES) -> Outcome | None:
+                    return search.search_psnr(
+                        attempt, value, look.range, finest, predicted, start, tries
+                    )
+
+                if self.options.effort < LEARNS:
+                    return sought(start)
+                # what learns takes long, and seldom changes what is lost: drafts find the step
+                full, self.coder = self.coder, TileCoder(self.model, _DRAFT)
+                try:
+                    near = sought(start)
+                finally:
+                    self.coder = full
+                if near is None:
+                    return None
+                if near.psnr <= value + search.PSNR_WINDOW:
+                    return sought(near.step, _FULL_TRIES)
+                out = attempt(near.step)
+                return out if out.psnr >= value else near
+
+            found = seek()
             if found is not None and found.psnr <= value + search.PSNR_WINDOW:
                 if self.options.effort <= QUICKEST or not _is_closed(found):
                     return found
                 # each way is best at a step of its own: the transform alone may be smaller
                 smooth = targets.LAMBDA
-                alone = search.search_psnr(
-                    attempt, value, look.range, finest, predicted, at * _COARSER
-                )
+                alone = seek(at * _COARSER)
                 within = alone is not None and alone.psnr <= value + search.PSNR_WINDOW
                 return alone if alone and within and alone.size < found.size else found
             # Tiles went from one way of coding to another, past the window.
             whole = lossless()
             jump, usual = at, stepped(at)
-            for lam in targets.SMOOTH:
+            usual_first = (targets.LAMBDA,) if self.options.effort >= LEARNS else ()
+            for lam in (*usual_first, *targets.SMOOTH):
                 if coarse >= search.NEARLY * whole.size:
                     return whole
                 smooth = lam
                 if stepped(jump) == usual:
                     continue
-                again = search.search_psnr(attempt, value, look.range, finest, predicted, jump)
+                again = seek(jump)
                 found = again if again and (not found or again.psnr < found.psnr) else found
                 if found is not None and found.psnr <= value + search.PSNR_WINDOW:
                     break

@@ -10,7 +10,7 @@ from typing import Any
 PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
 BUDGET_SHARE = 0.97  # of a size budget that has to be used
 NEARLY = 0.985  # of the size of a lossless file: from there on nothing is gained by a loss
-_TRIES = 40
+MOST_TRIES = 40
 _JUMP = 2e-3  # two log steps this close (0.02 dB) enclose a jump over the PSNR window
 _LARGEST = 709.0  # exp of more overflows
 _NEAR = 3.0  # dB between two tries, from which a line between them tells more
@@ -22,11 +22,12 @@ _FARTHEST = 6.0  # log steps of one move
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try gave: bytes of the file, PSNR in dB, and the thing itself."""
+    """What one try gave: bytes of the file, PSNR in dB, and the thing itself; by which step."""
 
     size: int
     psnr: float
     result: Any
+    step: float = math.nan
 
 
 Try = Callable[[float], Outcome]
@@ -45,6 +46,7 @@ def search_psnr(
     finest: float,
     predicted: Prediction,
     start: float | None = None,
+    tries: int = MOST_TRIES,
 ) -> Outcome | None:
     """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
 
@@ -60,7 +62,7 @@ def search_psnr(
     top, bottom = min(math.log(spread) + 3, _LARGEST), math.log(max(finest, 5e-324))
     x = math.log(start) if start else _solve(predicted, aim, bottom, top)
     lossless = math.inf  # bytes of a file without loss
-    for _ in range(_TRIES):
+    for _ in range(tries):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
         if math.isinf(out.psnr):
@@ -143,7 +145,7 @@ def search_size(
     aim = math.log(budget * (1 + BUDGET_SHARE) / 2)
     slope = _USUAL_SLOPE
     last: tuple[float, float] | None = None
-    for _ in range(_TRIES):
+    for _ in range(MOST_TRIES):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
         if out.size <= budget:

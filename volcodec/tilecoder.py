@@ -58,6 +58,7 @@ _CODINGS = {
 QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
 LEARNS = 8  # effort from which ways that learn from the tile are tried, and tiles are larger
+_HOPELESS = 2.0  # times the smallest coding: a closed loop that does not learn, and needs as much
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
@@ -249,17 +250,21 @@ class TileCoder:
             yield size_of([constant]), CONSTANT, 0, (constant, *nothing[1:])
             if bits or look.low == look.high:
                 return
-        smallest = np.inf
+        smallest = closed = np.inf
         ways = list(self._ways(values, look, s))
         if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
             ways = self._best(ways, values, look.hidden, s)
         for way in ways:
             if len(ways) > 1 and way.bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
+            if way.bank == "adaptive" and closed > _HOPELESS * smallest:
+                continue
             usable = way.usable()
             made = self._coded(way.bank, usable, look.hidden, way.free, s)
             if made is not None:
                 smallest = min(smallest, made.size)
+                if way.bank == "predicted":
+                    closed = min(closed, made.size)
                 yield _candidate(made, way.flags)
             if before is not None and way.bank != "unet":
                 made = self._coded(way.bank, usable, look.hidden, way.free, s, before)
