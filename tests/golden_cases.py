@@ -143,6 +143,20 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: [np.roll(cliffs(), i, 1).astype(np.float32) for i in range(2)],
         {"rel_error": 1e-3, "effort": 9},
     ),
+    "trellis-adaptive": (
+        lambda: oversampled((24, 29, 27)).astype(np.float32), {"psnr": 45.0, "effort": 9},
+    ),
+    "trellis-adaptive-integers": (
+        lambda: np.rint(3000 * oversampled()).astype(np.int16),
+        {"psnr": 30.0, "effort": 9, "tile": 24},
+    ),
+    "trellis-adaptive-chains": (
+        lambda: oversampled((1, 520, 530))[0].astype(np.float32), {"psnr": 20.0, "effort": 9},
+    ),
+    "trellis-adaptive-series": (
+        lambda: [(oversampled((20, 21, 22)) * (1 + 0.01 * i)).astype(np.float32) for i in range(2)],
+        {"psnr": 40.0, "effort": 9},
+    ),
     "series": (
         lambda: [np.roll(blobs((20, 29, 23), "follow"), i, 1).astype(np.float32) for i in range(9)],
         {"max_error": 5e-3, "tile": 16},

@@ -79,6 +79,7 @@ def clean_files() -> tuple[Clean, ...]:
         "flat": (np.full((9, 9, 9), 3, np.uint32), {"lossless": True}),
         "waves": (waves((9, 17, 18)), {"psnr": 20.0, "tile": 18}),
         "adaptive": (masked.astype(np.float32), {"rel_error": 1e-3, "effort": 9}),
+        "adaptive symbols": (smooth.astype(np.float32), {"psnr": 45.0, "effort": 9}),
         "slice": (smooth[:, :, 0].astype(">f4"), {"rel_error": 1e-3}),
     }
     files = [

@@ -20,7 +20,7 @@ from .regression import fade, gather, solve
 
 CONTEXTS, SIGNS = 15, 11  # of the bits of a magnitude, of a sign
 INPUTS = inputs_of(CONTEXTS)  # as many as inputs_of(SIGNS)
-NEAR = 40  # inputs of the regression
+NEAR = 39  # inputs of the regression
 _EXPONENTS = 21  # of a set of weights, the first of those for bits after the leading one
 _SET = 64  # weights' rows that belong together, one a node or so
 _BY_PLACE = 8  # sets by class and whether the band is the low one

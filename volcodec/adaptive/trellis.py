@@ -158,15 +158,15 @@ class _Pass:
         """
         mag = empty_state(self.shapes, level)
         kept = np.zeros(mag.mag.shape, np.int32)
-        tones, known = _NO_TONES, -1
+        tones = _NO_TONES
         self.layers.open(level)
         given = iter(runs.symbols)
         for band in bands_of(level, self.levels):
             size = shape_of(self.shapes, level, self.levels, band)
             if 0 in size:
                 continue
-            if band and known < 0:
-                tones, known = _tones(self.layers.low), band
+            if band and not tones.size:
+                tones = _tones(self.layers.low)
             step = self.coder.step_of(self.shape, level, band, 1)
             hints = self.layers.hints(band, step)
             q = np.zeros(size, np.int32)
