@@ -147,7 +147,8 @@ class Codec:
                 "auto" does where it costs at most 5 % of the file, "off" never.
             background: the value that ``support`` keeps, one that the dtype can hold.
             effort: 1 to 9; up to 2 one way of coding is taken, from 7 on all are tried on whole
-                tiles, between them on two parts of a large one.
+                tiles, between them on two parts of a large one; 8 and 9 learn from the tile, which
+                takes 2 µs a voxel, decoding too.
             fast: the same as ``effort=1``.
             tile: edge of a tile in voxels, 1 to 1024; by default about 128, at efforts 8 and 9
                 about 256.

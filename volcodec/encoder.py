@@ -20,16 +20,16 @@ from .errors import InputError
 from .models import Model
 from .parallel import Pending, ordered, ordered_map
 from .quantiser import expected_square
-from .request import Options, check_dtype, check_shape
+from .request import LEARNS, Options, check_dtype, check_shape, usual_tile
 from .scales import scale_count
 from .search import Outcome
 from .shipped import name_of
 from .survey import Part, Survey, distance, survey
 from .survey import look as look_at
 from .targets import Target
-from .tilecoder import LEARNS, QUICKEST, Settings, Tile, TileCoder
+from .tilecoder import QUICKEST, Settings, Tile, TileCoder
 from .tiledecoder import CLOSED, GROUP
-from .tiles import DEFAULT_TILE, LARGE_TILE, Source, WorkingSource, boxes, tile_shape
+from .tiles import Source, WorkingSource, boxes, tile_shape
 from .tiletask import TileTask, TileWork, tile_values
 from .transform.pyramid import FRACTION, default_levels
 from .values import Mapping, shortened
@@ -72,8 +72,7 @@ class VolumeEncoder:
             raise InputError(f"support is auto, exact or off, not {options.support!r}")
         self.frames, self.model, self.target, self.options = frames, model, target, options
         self.coder = TileCoder(model, options.effort)
-        usual = LARGE_TILE if options.effort >= LEARNS else DEFAULT_TILE
-        self.tile = tile_shape(self.shape, options.tile, usual)
+        self.tile = tile_shape(self.shape, options.tile, usual_tile(options.effort))
         self.levels = default_levels(self.tile)
         self.per_frame = list(boxes(self.shape, self.tile))
         self.count = len(frames) * len(self.per_frame)

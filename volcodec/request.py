@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .tiles import Shape
+from .tiles import DEFAULT_TILE, LARGE_TILE, Shape
 from .values import DTYPES
+
+
+LEARNS = 8  # effort from which ways to code learn from the tile, and tiles are larger
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Options:
     attrs: dict[str, Any] = field(default_factory=dict)
     dataset: str = ""
     embed_model: bool = False
+
+
+def usual_tile(effort: int) -> int:
+    """About how many voxels an axis of a tile has, where nothing is said of it."""
+    return LARGE_TILE if effort >= LEARNS else DEFAULT_TILE
 
 
 def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

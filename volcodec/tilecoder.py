@@ -14,6 +14,7 @@ from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
+from .request import LEARNS
 from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
     ADAPTIVE,
@@ -57,7 +58,6 @@ _CODINGS = {
 }
 QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
-LEARNS = 8  # effort from which ways that learn from the tile are tried, and tiles are larger
 _HOPELESS = 2.0  # times the smallest coding: a closed loop that does not learn, and needs as much
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways

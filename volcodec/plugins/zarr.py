@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from volcodec.plugins.chunks import ChunkCodec, decode_chunk
+from volcodec.request import usual_tile
 from volcodec.tiles import tile_shape
 
 try:
@@ -78,7 +79,7 @@ class Volcodec(ChunkCodec, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         """The ``selection`` of a chunk; None where the chunk isn't stored."""
         region, within = _region(selection, chunk_spec.shape)
         in_store = isinstance(byte_getter, StorePath)  # a chunk of a shard is in memory already
-        if in_store and region is not None and _worth_ranges(region, chunk_spec.shape):
+        if in_store and region is not None and _worth_ranges(region, chunk_spec.shape, self.effort):
             return await _decode_ranges(byte_getter, chunk_spec, region, within)
         stored = await byte_getter.get(chunk_spec.prototype)
         if stored is None:
@@ -155,8 +156,10 @@ def _region(selection: Any, shape: tuple[int, ...]) -> tuple[Region | None, Any]
     return tuple(box), tuple(within)
 
 
-def _worth_ranges(region: Region, shape: tuple[int, ...]) -> bool:
+def _worth_ranges(region: Region, shape: tuple[int, ...], effort: int) -> bool:
     """Whether a chunk has several tiles, so many of them unneeded that two reads beat one."""
     z, y, x = volume = (1, *shape)[-3:]
     needed = math.prod(part.stop - part.start for part in region)
-    return tile_shape((z, y, x), None) != volume and 2 * needed <= math.prod(shape)
+    return tile_shape((z, y, x), None, usual_tile(effort)) != volume and 2 * needed <= math.prod(
+        shape
+    )
