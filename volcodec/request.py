@@ -11,7 +11,6 @@ from .errors import InputError
 from .tiles import DEFAULT_TILE, LARGE_TILE, Shape
 from .values import DTYPES
 
-
 LEARNS = 8  # effort from which ways to code learn from the tile, and tiles are larger
 
 
