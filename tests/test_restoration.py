@@ -604,7 +604,7 @@ FILES: dict[str, tuple[Any, dict[str, Any]]] = {
     "closed": (lambda: hills("float32"), {"psnr": 38.0, "support": "off"}),
     "closed-lattice": (lambda: hills("int16"), {"psnr": 38.0, "support": "off"}),
     "closed-adaptive": (lambda: hills("float32"),
-                        {"psnr": 44.0, "support": "off", "effort": 9}),
+                        {"psnr": 50.0, "support": "off", "effort": 9}),
 }  # fmt: skip
 
 
