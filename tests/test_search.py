@@ -13,6 +13,7 @@ from volcodec.search import (
     Outcome,
     Try,
     plain_prediction,
+    search_drafted,
     search_psnr,
     search_size,
 )
@@ -113,3 +114,45 @@ def test_size_that_cannot_be_used() -> None:
     assert found is not None
     assert not used
     assert found.result == pytest.approx(FINEST)
+
+
+def drafted(draft: Try, attempt: Try, psnr: float) -> Outcome | None:
+    return search_drafted(draft, attempt, psnr, SPREAD, FINEST, plain_prediction(SPREAD))
+
+
+def test_drafts_find_the_step() -> None:
+    draft = Counted(dead, lambda step: 100)
+    attempt = Counted(dead, lambda step: 90)
+    out = drafted(draft, attempt, 50.0)
+    assert out is not None and out.size == 90 and 50 <= out.psnr <= 50 + PSNR_WINDOW
+    assert draft.calls > 1 and attempt.calls == 1
+
+
+def test_attempts_go_on_where_drafts_ended() -> None:
+    attempt = Counted(lambda step: usual(step) - 1, lambda step: 90)
+    out = drafted(Counted(usual, lambda step: 100), attempt, 50.0)
+    assert out is not None and 50 <= out.psnr <= 50 + PSNR_WINDOW
+    assert 1 < attempt.calls <= 5
+
+
+def test_few_attempts_where_they_jump() -> None:
+    attempt = Counted(stepped, lambda step: 90)
+    out = drafted(Counted(usual, lambda step: 100), attempt, 51.0)
+    assert out is not None and out.psnr == 52 and attempt.calls <= 5
+
+
+def test_one_attempt_where_drafts_jump() -> None:
+    draft, attempt = Counted(stepped, lambda step: 100), Counted(stepped, lambda step: 90)
+    out = drafted(draft, attempt, 51.0)
+    assert out is not None and (out.psnr, out.size, attempt.calls) == (52, 90, 1)
+
+
+def test_the_draft_where_the_attempt_falls_short() -> None:
+    attempt = Counted(lambda step: stepped(step) - 2, lambda step: 90)
+    out = drafted(Counted(stepped, lambda step: 100), attempt, 51.0)
+    assert out is not None and (out.psnr, out.size) == (52, 100)
+
+
+def test_no_attempt_without_a_draft() -> None:
+    draft, attempt = (Counted(lambda step: 20.0, lambda step: 100) for _ in range(2))
+    assert drafted(draft, attempt, 50.0) is None and attempt.calls == 0

@@ -42,7 +42,6 @@ _COARSER = 1.6  # step of the transform over that of the closed loop at the same
 _TINY = 1500  # bytes a tile below which one scale holds all levels
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 _DRAFT = 5  # effort at which the step is sought for higher ones
-_FULL_TRIES = 5  # from there
 _SPECTRUM_BITS, _SPECTRUM_TILES = 20, 64  # precision of the prediction, tiles that make it
 
 
@@ -300,13 +299,14 @@ class VolumeEncoder:
         exact: bool | None = None
         smooth: float | None = None
         coarse = 0  # bytes of the largest file that misses the PSNR
+        kept: Outcome | None = None  # the smallest within its window
         at = 0.0  # step of the last try
 
         def stepped(step: float) -> Settings:
             return targets.stepped(look, self.dtype, self.levels, step, smooth)
 
         def attempt(step: float) -> Outcome:
-            nonlocal tries, exact, coarse, at
+            nonlocal tries, exact, coarse, kept, at
             tries += 1
             at = step
             s = stepped(step)
@@ -318,9 +318,12 @@ class VolumeEncoder:
                 if exact:
                     s = targets.with_support(s, self.background, look, self.dtype)
             out = self._outcome(s, f"encode, try {tries}")
+            out = replace(out, step=step)
             if kind == "psnr" and out.psnr < value:
                 coarse = max(coarse, out.size)
-            return replace(out, step=step)
+            elif kind == "psnr" and out.psnr <= value + search.PSNR_WINDOW:
+                kept = out if kept is None or out.size < kept.size else kept
+            return out
 
         def lossless() -> Outcome:
             s = self.settings(targets.lossless(look, self.dtype, self.levels))
@@ -330,27 +333,20 @@ class VolumeEncoder:
         if kind == "psnr":
             predicted = self._prediction()
 
-            def seek(start: float | None = None) -> Outcome | None:
-                def sought(start: float | None, tries: int = search.MOST_TRIES) -> Outcome | None:
-                    return search.search_psnr(
-                        attempt, value, look.range, finest, predicted, start, tries
-                    )
-
-                if self.options.effort < LEARNS:
-                    return sought(start)
-                # what learns takes long, and seldom changes what is lost: drafts find the step
-                full, self.coder = self.coder, TileCoder(self.model, _DRAFT)
+            def draft(step: float) -> Outcome:
+                full, self.coder = self.coder, quicker
                 try:
-                    near = sought(start)
+                    return attempt(step)
                 finally:
                     self.coder = full
-                if near is None:
-                    return None
-                if near.psnr <= value + search.PSNR_WINDOW:
-                    return sought(near.step, _FULL_TRIES)
-                out = attempt(near.step)
-                return out if out.psnr >= value else near
 
+            def seek(start: float | None = None) -> Outcome | None:
+                asked = value, look.range, finest, predicted, start
+                if self.options.effort < LEARNS:
+                    return search.search_psnr(attempt, *asked)
+                return search.search_drafted(draft, attempt, *asked)
+
+            quicker = TileCoder(self.model, _DRAFT)
             found = seek()
             if found is not None and found.psnr <= value + search.PSNR_WINDOW:
                 if self.options.effort <= QUICKEST or not _is_closed(found):
@@ -363,8 +359,10 @@ class VolumeEncoder:
             # Tiles went from one way of coding to another, past the window.
             whole = lossless()
             jump, usual = at, stepped(at)
-            usual_first = (targets.LAMBDA,) if self.options.effort >= LEARNS else ()
-            for lam in (*usual_first, *targets.SMOOTH):
+            lams: tuple[float, ...] = targets.SMOOTH
+            if self.options.effort >= LEARNS:  # the transform alone was not sought for long
+                lams = (targets.LAMBDA, *lams)
+            for lam in lams:
                 if coarse >= search.NEARLY * whole.size:
                     return whole
                 smooth = lam
@@ -374,6 +372,8 @@ class VolumeEncoder:
                 found = again if again and (not found or again.psnr < found.psnr) else found
                 if found is not None and found.psnr <= value + search.PSNR_WINDOW:
                     break
+            if kept is not None and (found is None or found.psnr > value + search.PSNR_WINDOW):
+                found = kept
             return whole if found is None or whole.size <= found.size else found
         voxels = look.voxels
         raw = voxels * self.dtype.itemsize

@@ -120,16 +120,14 @@ class ScaleCoder:
             return 1
         return step if self.predicted else band_step(self.gains, shape, level, band)
 
-    def _layers(
-        self, shape: Shape, levels: int, tile: np.ndarray | None, hidden: np.ndarray | None
-    ) -> Layers:
+    def layers(
+        self, shape: Shape, levels: int, tile: np.ndarray | None = None,
+        hidden: np.ndarray | None = None,
+    ) -> Layers:  # fmt: skip
+        """A pass over a tile: int32 to encode, None to decode."""
         if self.predicted:
             return Predicted(shape, levels, tile, hidden)
         return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
-
-    def layers(self, shape: Shape, levels: int) -> Layers:
-        """Of a tile that is decoded."""
-        return self._layers(shape, levels, None, None)
 
     def network(self) -> tuple[np.ndarray, ...]:
         """The networks and the tables of symbols amid zeros, as kernels take them."""
@@ -162,7 +160,7 @@ class ScaleCoder:
         """
         classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
-        layers = self._layers(shape, levels, tile, hidden)
+        layers = self.layers(shape, levels, tile, hidden)
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}

@@ -10,7 +10,8 @@ from typing import Any
 PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
 BUDGET_SHARE = 0.97  # of a size budget that has to be used
 NEARLY = 0.985  # of the size of a lossless file: from there on nothing is gained by a loss
-MOST_TRIES = 40
+_TRIES = 40
+_MORE_TRIES = 5  # from the step that drafts end with
 _JUMP = 2e-3  # two log steps this close (0.02 dB) enclose a jump over the PSNR window
 _LARGEST = 709.0  # exp of more overflows
 _NEAR = 3.0  # dB between two tries, from which a line between them tells more
@@ -46,7 +47,7 @@ def search_psnr(
     finest: float,
     predicted: Prediction,
     start: float | None = None,
-    tries: int = MOST_TRIES,
+    tries: int = _TRIES,
 ) -> Outcome | None:
     """The coarsest step whose PSNR lies within the window above ``psnr``; None where none does.
 
@@ -86,6 +87,29 @@ def search_psnr(
         tried.append((x, out.psnr))
         x = _next(low, high, aim, tried, predicted)
     return best
+
+
+def search_drafted(
+    draft: Try,
+    attempt: Try,
+    psnr: float,
+    spread: float,
+    finest: float,
+    predicted: Prediction,
+    start: float | None = None,
+) -> Outcome | None:
+    """As :func:`search_psnr`, where an ``attempt`` takes long: drafts find the step it begins at.
+
+    A ``draft`` loses nearly the same by the same step. Few attempts follow, one where even the
+    drafts don't end in the window.
+    """
+    near = search_psnr(draft, psnr, spread, finest, predicted, start)
+    if near is None:
+        return None
+    if near.psnr <= psnr + PSNR_WINDOW:
+        return search_psnr(attempt, psnr, spread, finest, predicted, near.step, _MORE_TRIES)
+    out = attempt(near.step)
+    return out if out.psnr >= psnr else near
 
 
 def _solve(predicted: Prediction, aim: float, bottom: float, top: float) -> float:
@@ -145,7 +169,7 @@ def search_size(
     aim = math.log(budget * (1 + BUDGET_SHARE) / 2)
     slope = _USUAL_SLOPE
     last: tuple[float, float] | None = None
-    for _ in range(MOST_TRIES):
+    for _ in range(_TRIES):
         x = min(max(x, bottom), top)
         out = attempt(math.exp(x))
         if out.size <= budget:

@@ -79,7 +79,7 @@ def code(
     """
     n = contexts.size
     page = (node >> 4) * 0x9E5
-    last = (slow.shape[1] >> 4) - 1
+    last = slow.shape[1] // PAGE - 1
     for j in range(n):
         k = ((contexts[j] + page) & last) << 4 | (node & 15)
         places[j] = k
@@ -108,9 +108,9 @@ def code(
     _learn(inputs, others, (one << 16) - p2, rate)
     for j in range(n):
         k = places[j]
-        rate = max(np.int64(RATE[np.int64(slow[j, k]) & 1023]), _QUICK)
+        share = max(np.int64(RATE[np.int64(slow[j, k]) & 1023]), _QUICK)
         q = np.int64(quick[j, k])
-        quick[j, k] = min(max(q + (((one << 16) - q) * rate >> 16), 64), 65472)
+        quick[j, k] = min(max(q + (((one << 16) - q) * share >> 16), 64), 65472)
         adapt(slow[j], k, one)
     return one
 

@@ -226,10 +226,9 @@ def code_class(
         if not has and m1 + m2 + m3 == 0:
             k = (band * 4 + kind) * 2 + q
             p = min(max(np.int64(quiet[k]) >> 16, 1), 65535)
-            a, b, d, at, one = code_bit(
+            state[0], state[1], state[2], state[3], one = code_bit(
                 state[0], state[1], state[2], state[3], data, p, s == 0, decode
             )
-            state[0], state[1], state[2], state[3] = a, b, d, at
             adapt(quiet, k, one)
             calm = one == 1
         if calm:
