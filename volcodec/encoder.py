@@ -318,7 +318,6 @@ class VolumeEncoder:
                 if exact:
                     s = targets.with_support(s, self.background, look, self.dtype)
             out = self._outcome(s, f"encode, try {tries}")
-            out = replace(out, step=step)
             if kind == "psnr" and out.psnr < value:
                 coarse = max(coarse, out.size)
             elif kind == "psnr" and out.psnr <= value + search.PSNR_WINDOW:

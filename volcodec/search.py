@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 PSNR_WINDOW = 0.3  # dB above the target that still count as meeting it
@@ -23,7 +23,7 @@ _FARTHEST = 6.0  # log steps of one move
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try gave: bytes of the file, PSNR in dB, and the thing itself; by which step."""
+    """What one try gave: bytes of the file, PSNR in dB, the thing itself; the step, where sought."""
 
     size: int
     psnr: float
@@ -65,7 +65,8 @@ def search_psnr(
     lossless = math.inf  # bytes of a file without loss
     for _ in range(tries):
         x = min(max(x, bottom), top)
-        out = attempt(math.exp(x))
+        step = math.exp(x)
+        out = replace(attempt(step), step=step)
         if math.isinf(out.psnr):
             lossless = min(lossless, out.size)
         if out.psnr >= psnr and (best is None or out.psnr < best.psnr):
