@@ -23,7 +23,7 @@ _FARTHEST = 6.0  # log steps of one move
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try gave: bytes of the file, PSNR in dB, the thing itself; the step, where sought."""
+    """What one try gave: bytes of the file, PSNR in dB, the thing itself; its step where sought."""
 
     size: int
     psnr: float
