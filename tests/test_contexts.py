@@ -16,7 +16,7 @@ from volcodec.entropy import contexts
 from volcodec.entropy.contexts import EXACT, FEATURES, LOG
 from volcodec.entropy.expectation import CLASSES
 from volcodec.entropy.products import ACTIVATION
-from volcodec.entropy.rows import LANES, SLACK
+from volcodec.entropy.rows import LANES, SLACK, amid_zeros
 from volcodec.transform.pyramid import BAND_ORDER
 
 
@@ -36,8 +36,8 @@ def test_logarithms_of_vectors() -> None:
         where = np.zeros(2050 + SLACK, np.int32)
         count = contexts.features(
             state.mag, state.logs, parent.mag, parent.logs, hints, 1, np.zeros(0, np.int64),
-            (1, 1, 4100), (0, 0, d), LOG, np.zeros((3, 3, 4102), np.int32), np.zeros(8, np.int32),
-            0, out, where, np.zeros(2050, np.int32),
+            (1, 1, 4100), (0, 0, d), amid_zeros((1, 1, 4100)), np.zeros(8, np.int32), 0, out, where,
+            np.zeros(2050, np.int32), np.zeros(0, np.uint8),
         )  # fmt: skip
         values = np.minimum(hints[0, 0, 0, d::2], LOG.size - 1)
         assert list(where[:count]) == list(np.flatnonzero(values))
@@ -202,15 +202,24 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
     for offset in CLASSES:
         out = np.full((FEATURES, 60 + SLACK), 99, np.uint8)
         where = np.zeros(60 + SLACK, np.int32)
+        positions = int(np.prod([len(range(o, n, 2)) for o, n in zip(offset, shape, strict=True)]))
+        around = np.full(positions + 2 * LANES, 99, np.uint8)
+        classic = around[LANES:-LANES]
         count = contexts.features(
             state.mag, state.logs, parent.mag, parent.logs, hints, 5,
-            np.array(order, np.int64), shape, offset, LOG, np.zeros((5, 7, 6), np.int32),
-            np.zeros(8, np.int32), 0, out, where, np.zeros(60, np.int32),
+            np.array(order, np.int64), shape, offset, amid_zeros(shape), np.zeros(8, np.int32), 0,
+            out, where, np.zeros(60, np.int32), classic,
         )  # fmt: skip
         rows = features_in_python(
             mags, above if with_parent else None, hints, 5, order, shape, offset
         )
         told = [i for i, row in enumerate(rows) if any(row)]
         assert list(where[:count]) == told
+        counted = [i for i in range(contexts.FIXED + 2 * len(order)) if not 8 <= i < contexts.FIXED]
+        weight = (2 * contexts.OWN + (3 if with_parent else 0) + 2 * len(order)) * 4
+        for i, row in enumerate(rows):
+            total = sum(row[f] * (2 if f < contexts.OWN else 1) for f in counted)
+            assert classic[i] == (1 + min(total // weight, 22) if any(row) else 0)
+        assert (around[:LANES] == 99).all() and (around[-LANES:] == 99).all()
         used = contexts.FIXED + 2 * len(order)
         assert [list(map(int, out[:used, j])) for j in range(count)] == [rows[i] for i in told]

@@ -14,7 +14,7 @@ import pytest
 from volumes import random_of
 
 from volcodec import models
-from volcodec.entropy import rans, trellis
+from volcodec.entropy import expectation, rans, trellis
 
 pytest.importorskip("torch", reason="the device path needs torch")
 pytest.importorskip("triton", reason="the device path needs Triton")
@@ -102,7 +102,7 @@ def test_runs(bank: str, kind: str) -> None:
         if limited[i]:
             symbols = np.where(possible, symbols, 0).astype(np.int32)
             known &= possible
-        given = np.where(known, np.int8(rans.KNOWN), rest) if limited[i] else rest
+        given = np.where(known, np.int8(expectation.KNOWN), rest) if limited[i] else rest
         room, state = np.empty(5 * symbols.size + 8, np.uint16), np.zeros(32, np.int64)
         first = rans.encode_runs(
             symbols, table, RUNS[1:].astype(np.int64), n, t.freq, t.start, given.astype(np.int8),

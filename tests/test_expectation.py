@@ -25,7 +25,7 @@ from volcodec.entropy.expectation import (
     moments,
     unpack,
 )
-from volcodec.entropy.rows import SLACK
+from volcodec.entropy.rows import SLACK, amid_zeros
 from volcodec.entropy.tables import COST_BITS, PROB_BITS
 from volcodec.quantiser import decide
 from volcodec.training.codebook import cluster
@@ -171,7 +171,7 @@ def test_decisions_count_from_what_is_expected() -> None:
 def test_features_tell_the_expectation() -> None:
     shape = (3, 4, 6)
     random = random_of("told")
-    kept = np.zeros((5, 6, 8), np.int32)
+    kept = amid_zeros(shape)
     kept[1:4, 1:5, 1:7] = random.integers(-4, 5, shape)
     state = contexts.LevelState.empty((6, 8, 12))
     state.mag[3, :5, :6, :8] = np.abs(kept)
@@ -182,8 +182,8 @@ def test_features_tell_the_expectation() -> None:
         where, expected = np.zeros(72 + SLACK, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
             state.mag, state.logs, parent.mag, parent.logs, np.zeros((2, *shape), np.uint16), 3,
-            np.zeros(0, np.int64), shape, offset, contexts.LOG, kept, weights[c], 0, out, where,
-            expected,
+            np.zeros(0, np.int64), shape, offset, kept, weights[c], 0, out, where, expected,
+            np.zeros(0, np.uint8),
         )  # fmt: skip
         grid = [range(o, n, 2) for o, n in zip(offset, shape, strict=True)]
         said = [

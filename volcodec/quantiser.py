@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .entropy.expectation import BITS, LIMIT, whole_of
+from .entropy.expectation import BITS, whole_of
 from .entropy.tables import COST_BITS, token_of
 from .kernel import kernel
 from .transform.pyramid import FRACTION
@@ -122,40 +122,6 @@ def decide(
                             best = np.int64(0)
                     q = best
                 out[i] = np.int32(q if u >= 0 else -q)
-                i += 1
-
-
-@kernel()
-def scatter(
-    symbols: np.ndarray, expected: np.ndarray, halved: int, mag: np.ndarray, kept: np.ndarray,
-    q: np.ndarray, oz: int, oy: int, ox: int,
-) -> None:  # fmt: skip
-    """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
-
-    All is zero when given. ``q`` takes the quantised coefficients, ``kept`` (margin 1) the same
-    clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps, rounded up, at least one
-    where ``q`` is not zero.
-    """
-    nz, ny, nx = q.shape
-    half = (nx - ox + 1) // 2
-    i = 0
-    for z in range(oz, nz, 2):
-        for y in range(oy, ny, 2):
-            some = np.int32(0)
-            for j in range(i, i + half):
-                some |= symbols[j] | expected[j]
-            if some == 0:
-                i += half
-                continue
-            for x in range(ox, nx, 2):
-                s = np.int64(symbols[i])
-                k = np.int64(np.int32(s + (whole_of(np.int64(expected[i])) << halved)))
-                q[z, y, x] = k
-                m = ((-s if s < 0 else s) + halved) >> halved
-                if k != 0:
-                    m = max(m, 1)
-                    kept[z + 1, y + 1, x + 1] = min(max(k, -LIMIT), LIMIT)
-                mag[z + 1, y + 1, x + 1] = min(m, 4095)
                 i += 1
 
 

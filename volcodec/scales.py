@@ -201,7 +201,7 @@ class ScaleCoder:
                 possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
                     state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
-                    level_kind(level), CLASSES, contexts.LOG, *self.network(),
+                    level_kind(level), CLASSES, *self.network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
                     predicted, _NO_LIMITS if limits is None else limits, known,
@@ -317,7 +317,7 @@ class ScaleCoder:
                             reader.skip, reader.mapping[i], not classical,
                             tables.freq, tables.start, tables.slots,
                             state.mag, state.logs, parent.mag, parent.logs, hints, band,
-                            BEFORE[band], level_kind(level), CLASSES, contexts.LOG,
+                            BEFORE[band], level_kind(level), CLASSES,
                             *self.network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,

@@ -11,13 +11,14 @@ import numba
 import numpy as np
 
 from ..entropy import contexts
-from ..entropy.bands import class_size, place
+from ..entropy.bands import class_size
 from ..entropy.expectation import unpack
+from ..entropy.places import place, scatter
 from ..entropy.rows import SLACK
 from ..entropy.streams import NO_OFFSET, LevelRuns, expectations, read_expectations
+from ..entropy.tables import roomy
 from ..entropy.trellis import CHAINS
 from ..errors import FormatError
-from ..quantiser import scatter
 from ..scales import (
     BEFORE,
     CLASSES,
@@ -54,7 +55,7 @@ def _code_band(
     given: np.ndarray, hints: np.ndarray, mag: np.ndarray, logs: np.ndarray,
     parent_mag: np.ndarray, parent_logs: np.ndarray, kept: np.ndarray, parent: np.ndarray,
     low: np.ndarray, inverse: float, tones: np.ndarray, band: int, before: np.ndarray, kind: int,
-    skip: int, classes: np.ndarray, log: np.ndarray, w1: np.ndarray, b1: np.ndarray,
+    skip: int, classes: np.ndarray, w1: np.ndarray, b1: np.ndarray,
     w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, shifts: np.ndarray,
     zero: np.ndarray, expecting: np.ndarray, q: np.ndarray, expected: np.ndarray,
     prior: np.ndarray, sign_prior: np.ndarray, slow: np.ndarray, quick: np.ndarray,
@@ -95,7 +96,7 @@ def _code_band(
         e = np.zeros(n, np.int32)
         count = contexts.features(
             mag, logs, parent_mag, parent_logs, hints, band, before, shape,
-            (off[0], off[1], off[2]), log, kept[band], expecting[c], 1, x, where, e,
+            (off[0], off[1], off[2]), kept[band], expecting[c], 1, x, where, e, table[:0],
         )  # fmt: skip
         contexts.choose(
             x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
@@ -113,7 +114,7 @@ def _code_band(
         )  # fmt: skip
         if not whole:
             return False
-        scatter(halves[:n], e, 1, mag[band], kept[band], q, off[0], off[1], off[2])
+        scatter(halves[:n], e, 1, mag[band], kept[band], True, q, off[0], off[1], off[2])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
         first += n
@@ -157,7 +158,7 @@ class _Pass:
         ``runs``: offsets and expectations of the level and, encoding, its symbols.
         """
         mag = empty_state(self.shapes, level)
-        kept = np.zeros(mag.mag.shape, np.int32)
+        kept = roomy(np.zeros(mag.mag.shape, np.int32))
         tones = _NO_TONES
         self.layers.open(level)
         given = iter(runs.symbols)
@@ -178,7 +179,7 @@ class _Pass:
                 EMPTY.reshape(-1) if self.decode else next(given), hints, mag.mag, mag.logs,
                 self.parent.mag, self.parent.logs, kept, self.parent_kept, self.layers.low,
                 2.0 / step, tones, band, BEFORE[band], level_kind(level), skip, CLASSES,
-                contexts.LOG, *self.coder.network(), weights, q, expected, *self.told,
+                *self.coder.network(), weights, q, expected, *self.told,
                 *self.learning, data, state, self.decode,
             )  # fmt: skip
             if not whole:

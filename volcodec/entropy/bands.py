@@ -10,13 +10,13 @@ import numba
 import numpy as np
 
 from .. import trellis
-from ..kernel import kernel
-from ..quantiser import decide, scatter
-from .classic import classify
+from ..kernel import inlined, kernel
+from ..quantiser import decide
 from .contexts import FEATURES, FIXED, choose, features
 from .expectation import BITS, whole_of
+from .places import list_coded, place, scatter
 from .rans import decode_run
-from .rows import SLACK
+from .rows import SLACK, amid_zeros
 from .trellis import decode_run as decode_dependent
 from .trellis import halves_of
 
@@ -43,6 +43,14 @@ def _rests(expected: np.ndarray, out: np.ndarray) -> None:
         out[i] = e - (whole_of(e) << BITS)
 
 
+@inlined()
+def _floor(value: float, size: float, inverse: float) -> float:
+    """``floor(value / size)`` of whole numbers of 33 and 31 bits, exactly."""
+    q = np.floor(value * inverse)
+    left = value - q * size
+    return q + (left >= size) - (left < 0)
+
+
 @kernel()
 def _rooms(
     predicted: np.ndarray, limits: np.ndarray, step: int, expected: np.ndarray,
@@ -54,19 +62,23 @@ def _rooms(
     are taken off them, and symbols are off by no more than half of ``step``.
     """
     half = np.float64((step - 1) // 2)
-    least, most, size = np.float64(limits[0]), np.float64(limits[1]), np.float64(step)
+    size = np.float64(step)
+    inverse = 1.0 / size
+    least, most = half - np.float64(limits[0]), half + np.float64(limits[1])
+    count = (predicted.shape[2] - ox + 1) // 2
     i = 0
     for z in range(oz, predicted.shape[0], 2):
         for y in range(oy, predicted.shape[1], 2):
-            for x in range(ox, predicted.shape[2], 2):
-                # quotients of 33 by 31 bits: the floor of what float64 makes of them is exact
-                whole = np.float64(whole_of(np.int64(expected[i])))
-                p = np.float64(predicted[z, y, x])
-                below = np.floor((p - least + half) / size) + whole
-                above = np.floor((most - p + half) / size) - whole
-                down[i] = np.int32(min(max(below, -1.0), 2147483647.0))
-                up[i] = np.int32(min(max(above, -1.0), 2147483647.0))
-                i += 1
+            row = predicted[z, y, ox:]
+            told, low, high = expected[i : i + count], down[i : i + count], up[i : i + count]
+            for j in range(count):
+                whole = np.float64(whole_of(told[j]))
+                p = np.float64(row[2 * j])
+                below = _floor(p + least, size, inverse) + whole
+                above = _floor(most - p, size, inverse) - whole
+                low[j] = np.int32(min(max(below, -1.0), 2147483647.0))
+                high[j] = np.int32(min(max(above, -1.0), 2147483647.0))
+            i += count
 
 
 @kernel()
@@ -97,7 +109,6 @@ def encode_band(
     before: np.ndarray,
     kind: int,
     classes: np.ndarray,
-    log: np.ndarray,
     w1: np.ndarray,
     b1: np.ndarray,
     w2: np.ndarray,
@@ -135,12 +146,13 @@ def encode_band(
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
     outside of these.
     """
-    kept = np.zeros((coefs.shape[0] + 2, coefs.shape[1] + 2, coefs.shape[2] + 2), np.int32)
+    keeps = weights.any()
+    kept = amid_zeros((coefs.shape[0], coefs.shape[1], coefs.shape[2]) if keeps else (0, 0, 0))
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
-    x = np.empty((FEATURES, size + SLACK), np.uint8)
-    where = np.empty(size + SLACK, np.int32)
+    room = size + SLACK if learns else 0
+    x = np.empty((FEATURES, room), np.uint8)
+    where = np.empty(room, np.int32)
     used = FIXED + 2 * before.size
-    has_parent = parent_mag.shape[1] > 2
     halved = 1 if quantisers.size > 0 else 0
     tables = cost.shape[0] >> halved
     halves = np.empty(size if halved else 0, np.int32)
@@ -158,7 +170,6 @@ def encode_band(
         t = learned[first : first + n]
         t[:] = zero[net, kind]
         k = classic[first : first + n]
-        k[:] = 0
         e = np.zeros(n, np.int32)
         offset = (off[0], off[1], off[2])
         count = features(
@@ -171,20 +182,19 @@ def encode_band(
             before,
             shape,
             offset,
-            log,
             kept,
             weights[c],
             halved,
             x,
             where,
             e,
+            k,
         )
         if learns:
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
                 shifts, tables - 1, t,
             )  # fmt: skip
-        classify(x, count, where, used, has_parent, k)
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
         if halved:
@@ -192,10 +202,10 @@ def encode_band(
             trellis.decide(part, step, e, t, cost, sign_cost, lam, s, turns)
             for i in range(n):
                 halves[i] = halves_of(s[i], turns[i])
-            scatter(halves[:n], e, 1, mag[band], kept, q, off[0], off[1], off[2])
+            scatter(halves[:n], e, 1, mag[band], kept, keeps, q, off[0], off[1], off[2])
         else:
             decide(part, step, e, t, cost, sign_cost, lam, s)
-            scatter(s, e, 0, mag[band], kept, q, off[0], off[1], off[2])
+            scatter(s, e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
         _rests(e, rests[first : first + n])
         if possible:
             _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
@@ -227,7 +237,6 @@ def decode_band(
     before: np.ndarray,
     kind: int,
     classes: np.ndarray,
-    log: np.ndarray,
     w1: np.ndarray,
     b1: np.ndarray,
     w2: np.ndarray,
@@ -256,8 +265,9 @@ def decode_band(
     """
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
-    x = np.empty((FEATURES, size + SLACK), np.uint8)
-    where = np.empty(size + SLACK, np.int32)
+    room = size + SLACK if use_network else 0
+    x = np.empty((FEATURES, room), np.uint8)
+    where = np.empty(room, np.int32)
     table = np.empty(size, np.uint8)
     coded = np.empty(size, np.int32)
     coded_table = np.empty(size, np.uint8)
@@ -268,12 +278,14 @@ def decode_band(
     up = np.empty(down.size, np.int32)
     coded_down, coded_up = np.empty(down.size, np.int32), np.empty(down.size, np.int32)
     signed = use_network and weights.any()
+    tables = np.zeros(256, np.int32)
+    tables[: mapping.size] = mapping
     rests = np.empty(size, np.int8)
     coded_rests = np.empty(size if signed else 0, np.int8)
     coded_keys = np.empty(size if signed else 0, np.uint8)
-    kept = np.zeros((shape[0] + 2, shape[1] + 2, shape[2] + 2), np.int32)
+    keeps = weights.any()
+    kept = amid_zeros(shape if keeps else (0, 0, 0))
     used = FIXED + 2 * before.size
-    has_parent = parent_mag.shape[1] > 2
     for c in range(8):
         off = classes[c]
         n = class_size(shape, off)
@@ -293,25 +305,20 @@ def decode_band(
             before,
             shape,
             offset,
-            log,
             kept,
             weights[c],
             halved,
             x,
             where,
             e,
+            table[:0] if use_network else t,
         )
         if use_network:
-            usual = np.int64(zero[net, kind])
-            t[:] = usual
+            t[:] = zero[net, kind]
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
                 shifts, mapping.size - 1, t,
             )  # fmt: skip
-        else:
-            usual = np.int64(0)
-            t[:] = 0
-            classify(x, count, where, used, has_parent, t)
         if halved:
             if signed:
                 _rests(e, rests)
@@ -322,66 +329,44 @@ def decode_band(
                 mapping.size if use_network else 0, freq, start, slots,
                 rests[: n if signed else 0], t, signs, symbols[:n],
             )  # fmt: skip
-            scatter(symbols[:n], e, 1, mag[band], kept, q, off[0], off[1], off[2])
+            scatter(symbols[:n], e, 1, mag[band], kept, keeps, q, off[0], off[1], off[2])
             if expected.size > 0:
                 place(e, expected, off[0], off[1], off[2])
             continue
-        m = _list_coded(t, usual, where, count, mapping, skip, coded, coded_table)
-        symbols[:n] = 0
+        m = list_coded(t, tables, skip, coded, coded_table)
         if signed:
             _rests(e, rests)
-            for i in range(m):
-                coded_rests[i] = rests[coded[i]]
-                coded_keys[i] = t[coded[i]]
         if limited:
             _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
+        if m == n:
+            found = symbols[:n]
+            position = decode_run(
+                words, position, states, lanes, coded_table[:n], freq, start, slots,
+                rests[: n if signed else 0], t, signs, down[: n if limited else 0],
+                up[: n if limited else 0], found,
+            )  # fmt: skip
+        else:
+            found = values[:m]
+            if signed:
+                _pick(rests, coded[:m], coded_rests)
+                _pick(t, coded[:m], coded_keys)
+            if limited:
+                _pick(down, coded[:m], coded_down)
+                _pick(up, coded[:m], coded_up)
+            position = decode_run(
+                words, position, states, lanes, coded_table[:m], freq, start, slots,
+                coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], found,
+            )  # fmt: skip
+            symbols[:n] = 0
             for i in range(m):
-                coded_down[i] = down[coded[i]]
-                coded_up[i] = up[coded[i]]
-        position = decode_run(
-            words, position, states, lanes, coded_table[:m], freq, start, slots,
-            coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], values[:m],
-        )  # fmt: skip
-        for i in range(m):
-            symbols[coded[i]] = values[i]
-        scatter(symbols[:n], e, 0, mag[band], kept, q, off[0], off[1], off[2])
+                symbols[coded[i]] = found[i]
+        scatter(symbols[:n], e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
     return position
 
 
 @kernel()
-def _list_coded(
-    keys: np.ndarray, usual: int, where: np.ndarray, count: int, mapping: np.ndarray, skip: int,
-    coded: np.ndarray, tables: np.ndarray,
-) -> int:  # fmt: skip
-    """Places and tables of the symbols that are coded; how many.
-
-    All but ``count`` places, which are in ``where``, have the ``usual`` key.
-    """
-    m = 0
-    if mapping[usual] >= skip:
-        for i in range(keys.size):
-            k = mapping[keys[i]]
-            coded[m] = i
-            tables[m] = k
-            m += k >= skip
-    else:
-        for j in range(count):
-            i = where[j]
-            k = mapping[keys[i]]
-            coded[m] = i
-            tables[m] = k
-            m += k >= skip
-    return m
-
-
-@kernel()
-def place(values: np.ndarray, out: np.ndarray, oz: int, oy: int, ox: int) -> None:
-    """Write the values of one class, in raster order, into an array of the band's shape."""
-    i = 0
-    for z in range(oz, out.shape[0], 2):
-        for y in range(oy, out.shape[1], 2):
-            for x in range(ox, out.shape[2], 2):
-                out[z, y, x] = values[i]
-                i += 1
+def _pick(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+    for i in range(places.size):
+        out[i] = values[places[i]]

@@ -1,8 +1,10 @@
 """The classical path: contexts by a fixed rule, tables of geometric distributions, no model.
 
-The tables are computed with integers alone, so they are the same everywhere. A context is the mean
-of the features of the network path; which table a context uses is chosen by the encoder for each
-level of each tile and written in the stream.
+The tables are computed with integers alone, so they are the same everywhere. A context (below
+CONTEXTS) is 0 where all features of the network path are zero, else one more than a quarter of the
+mean of its own, parent and sibling features, those of the own band counted twice, and 23 at most.
+Which table a context uses is chosen by the encoder for each level of each tile and written in the
+stream.
 """
 
 from __future__ import annotations
@@ -10,15 +12,12 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 
-import numba
 import numpy as np
 
-from .contexts import FIXED, OWN, PARENT
 from .tables import DIRECT, PROB_BITS, TOKENS, Tables
 
 CONTEXTS = 24
 COUNT = 56  # tables
-_BLOCK = 256
 _Q = 64  # fixed-point bits of the powers
 
 
@@ -67,32 +66,3 @@ def classic_tables() -> Tables:
         row[largest] += total - sum(row)
         rows.append(row)
     return Tables(np.array(rows, dtype=np.uint16))
-
-
-@numba.njit(cache=True, nogil=True)
-def classify(
-    x: np.ndarray, count: int, where: np.ndarray, used: int, has_parent: bool, out: np.ndarray
-) -> None:
-    """Context (below CONTEXTS, 0 = all features zero) of ``count`` columns of features.
-
-    The mean of the own, parent and sibling features, those of the own band counted twice; hints
-    are left out.
-    """
-    rows = 2 * OWN + (PARENT if has_parent else 0) + used - FIXED
-    # floor(s / (4 rows)) exactly: s is below 2**13, and 4 rows below 2**7
-    reciprocal = (1 << 20) // (4 * rows) + 1
-    sums = np.empty(_BLOCK, np.uint16)
-    for first in range(0, count, _BLOCK):
-        n = min(_BLOCK, count - first)
-        part = sums[:n]
-        part[:] = 0
-        for f in range(used):
-            if f < OWN + PARENT or f >= FIXED:
-                row = x[f, first : first + n]
-                for j in range(n):
-                    part[j] += row[j]
-            if f == OWN - 1:
-                for j in range(n):
-                    part[j] *= 2
-        for j in range(n):
-            out[where[first + j]] = 1 + min((np.int64(part[j]) * reciprocal) >> 20, 22)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..kernel import kernel
 from ..transform.pyramid import BAND_ORDER, half_shape
-from .expectation import BITS, CLASSES, expect_row, whole_of
+from .expectation import CLASSES
 from .products import layer, pack, pad
 from .rows import CLIP, LANES, SLACK, feature_block, logarithm_block
 
@@ -82,13 +82,13 @@ def features(
     before: np.ndarray,
     shape: tuple[int, int, int],
     offset: tuple[int, int, int],
-    log: np.ndarray,
     symbols: np.ndarray,
     weights: np.ndarray,
     halved: int,
     out: np.ndarray,
     where: np.ndarray,
     expected: np.ndarray,
+    classic: np.ndarray,
 ) -> int:
     """Features of the positions ``offset + 2 k`` of a band, in raster order.
 
@@ -97,14 +97,19 @@ def features(
     the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`.
 
     ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
-    ``weights`` (int32, 8) from the band's decoded ``symbols`` (int32, margin of one), which are in
-    halves of a step where ``halved`` is 1.
+    ``weights`` (int32, 8) from the band's decoded ``symbols`` (see :func:`.rows.amid_zeros`), which
+    are in halves of a step where ``halved`` is 1. ``classic`` (uint8) takes the classical contexts
+    (see :mod:`.classic`), unless it is empty; nor are features written where ``out`` is. Both are
+    as long as there are positions.
     """
-    width = shape[2] + 2
+    if not weights.any():
+        expected = expected[:0]
+    # floor(s / (4 rows)) exactly: s is below 2**13, and 4 rows below 2**7
+    rows = 2 * OWN + (PARENT if parent_mag.shape[1] > 2 else 0) + 2 * before.size
     return _features(
         mag, logs, parent_mag, parent_logs, hints, band, before, shape, offset, symbols, weights,
-        halved, np.empty((2, width + SLACK), np.uint16), np.zeros(width, np.int32),
-        np.empty((3, width), np.int32), log, out, where, expected,
+        halved, np.empty((2, shape[2] + 2 + SLACK), np.uint16), (1 << 20) // (4 * rows) + 1,
+        out, where, expected, classic,
     )  # fmt: skip
 
 
@@ -113,14 +118,11 @@ def _features(
     mag: np.ndarray, logs: np.ndarray, parent_mag: np.ndarray, parent_logs: np.ndarray,
     hints: np.ndarray, band: int, before: np.ndarray, shape: tuple[int, int, int],
     offset: tuple[int, int, int], symbols: np.ndarray, weights: np.ndarray, halved: int,
-    told: np.ndarray, row: np.ndarray, partial: np.ndarray, log: np.ndarray, out: np.ndarray,
-    where: np.ndarray, expected: np.ndarray,
+    told: np.ndarray, reciprocal: int, out: np.ndarray, where: np.ndarray, expected: np.ndarray,
+    classic: np.ndarray,
 ) -> int:  # fmt: skip
     oz, oy, ox = offset
     half = (shape[2] - ox + 1) // 2
-    expects = False
-    for d in range(weights.size):
-        expects |= weights[d] != 0
     i = 0
     j = 0
     for z in range(oz + 1, shape[0] + 1, 2):
@@ -129,26 +131,16 @@ def _features(
                 source, copy = hints[h, z - 1, y - 1, ox:], told[h]
                 for x in range(source.size):
                     copy[x] = source[x]
-            begin = j
             for first in range(0, half, LANES):
                 found = feature_block(
                     mag, logs, parent_mag, parent_logs, told, band, before, z, y, oz, oy, ox,
-                    first, half - first, i + first, j, out, where,
+                    first, half - first, i + first, symbols, weights, halved, expected, reciprocal,
+                    classic, j, out, where,
                 )  # fmt: skip
-                if (found >> LANES) & 1 == 0:
-                    _squeeze(out, where, j, found & ((1 << LANES) - 1), FIXED + 2 * before.size)
-                j += found >> 32
-            if not expects:
-                for f in range(FIXED - EXPECTED, FIXED):
-                    for k in range(begin, j):
-                        out[f, k] = 0
-            elif j > begin:
-                expect_row(symbols, z, y, weights, partial, row)
-                for k in range(begin, j):
-                    e = row[2 * (where[k] - i) + ox + 1] >> halved
-                    expected[where[k]] = e
-                    out[FIXED - 2, k] = log[min(abs(e), CLIP)]
-                    out[FIXED - 1, k] = abs(e - (whole_of(e) << BITS)) << 2
+                if out.shape[1] > 0:
+                    if (found >> LANES) & 1 == 0:
+                        _squeeze(out, where, j, found & ((1 << LANES) - 1), FIXED + 2 * before.size)
+                    j += found >> 32
             i += half
     return j
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernel import inlined, kernel
-from .tables import COST_BITS, PROB_BITS
+from .tables import COST_BITS, PROB_BITS, roomy
 
 BITS = 6
 HALF = 1 << (BITS - 1)
 RESTS = HALF + 1  # magnitudes of the rest
+KNOWN = 127  # rest of a symbol whose sign follows from what is possible
 LIMIT = 1 << 18  # symbols are clipped to this in sums, so that 32 bits hold every expectation
 NONE, OWN_WEIGHTS = 0, 255  # codes of a band; those between are places in the codebook, from 1
 CLASSES = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
@@ -62,7 +63,7 @@ class Signs:
             raise ValueError(f"signs must be (2, tables, {RESTS}), not {freq.shape}")
         if (freq == 0).any() or (freq >= total).any():
             raise ValueError("both signs must be possible")
-        self.freq = freq
+        self.freq = roomy(freq)
         p = freq.astype(np.float64) / total
         bits = -np.log2(np.stack([p, 1 - p], axis=-1)) - 1
         self.cost = np.rint(bits * (1 << COST_BITS)).astype(np.int32)

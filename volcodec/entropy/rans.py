@@ -13,10 +13,13 @@ import numba
 import numpy as np
 
 from ..kernel import inlined, kernel
+from .expectation import KNOWN
+from .rounds import available, pull_details, pull_tokens, push_details, push_tokens
+from .rounds import LANES as TOGETHER
 from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
 
 MAX_LANES = 32
-KNOWN = 127  # rest of a symbol whose sign follows from what is possible
+_FEW = 8  # lanes below which they go one by one
 LOW = 1 << 16  # states stay in [2**16, 2**32)
 _TOTAL = 1 << PROB_BITS
 _MASK = _TOTAL - 1
@@ -180,7 +183,7 @@ def pull_detail(
     return m - 2 * m * negative, x, position
 
 
-@kernel()
+@numba.njit(cache=True, nogil=True)
 def encode_runs(
     symbols: np.ndarray,
     tables: np.ndarray,
@@ -203,29 +206,65 @@ def encode_runs(
     ``rests`` (int8), ``keys``, ``signs`` and ``limited``: see :func:`push_detail`; every sign is a
     raw bit where ``rests`` is empty.
     """
-    signed = rests.size > 0
+    held = np.full(MAX_LANES, LOW, np.uint32)
+    w = _encode(
+        symbols, tables, ends, lanes, freq, start, rests, keys, signs, limited, words, held
+    )  # fmt: skip
     for lane in range(lanes):
-        states[lane] = LOW
+        states[lane] = held[lane]
+    return w
+
+
+@kernel()
+def _encode(
+    symbols: np.ndarray, tables: np.ndarray, ends: np.ndarray, lanes: int, freq: np.ndarray,
+    start: np.ndarray, rests: np.ndarray, keys: np.ndarray, signs: np.ndarray, limited: bool,
+    words: np.ndarray, states: np.ndarray,
+) -> int:  # fmt: skip
+    signed = rests.size > 0
+    vectors = available() and lanes >= _FEW
     w = words.size
     for r in range(ends.size - 1, -1, -1):
         begin = ends[r - 1] if r > 0 else 0
-        size = ends[r] - begin
-        rounds = (size + lanes - 1) // lanes
+        rounds = (ends[r] - begin + lanes - 1) // lanes
         for k in range(rounds - 1, -1, -1):
             base = begin + k * lanes
             count = min(lanes, ends[r] - base)
-            for lane in range(count - 1, -1, -1):
-                i = base + lane
-                s, t = np.int64(symbols[i]), np.int64(tables[i])
-                rest = np.int64(rests[i]) if signed else np.int64(0)
-                key = np.int64(keys[i]) if signed else np.int64(0)
-                states[lane], w = push_detail(
-                    states[lane], s, signed, rest, t, key, freq, signs, limited, words, w
-                )  # fmt: skip
-            for lane in range(count - 1, -1, -1):
-                i = base + lane
-                s, t = np.int64(symbols[i]), np.int64(tables[i])
-                states[lane], w = push_token(states[lane], s, t, freq, start, words, w)
+            top = (count - 1) // TOGETHER * TOGETHER
+            for lane in range(top, -1, -TOGETHER):
+                n = min(count - lane, TOGETHER)
+                at = np.int64(-1)
+                if vectors and w >= TOGETHER and base + lane + TOGETHER <= symbols.size:
+                    at = push_details(
+                        symbols, tables, base + lane, n, states, lane, start, signed, rests, keys,
+                        signs, limited, words, w,
+                    )  # fmt: skip
+                if at >= 0:
+                    w = at
+                    continue
+                for j in range(lane + n - 1, lane - 1, -1):
+                    i = base + j
+                    s, t = np.int64(symbols[i]), np.int64(tables[i])
+                    rest = np.int64(rests[i]) if signed else np.int64(0)
+                    key = np.int64(keys[i]) if signed else np.int64(0)
+                    x, w = push_detail(
+                        np.int64(states[j]), s, signed, rest, t, key, freq, signs, limited, words, w
+                    )
+                    states[j] = x
+            for lane in range(top, -1, -TOGETHER):
+                n = min(count - lane, TOGETHER)
+                at = np.int64(-1)
+                if vectors and w >= TOGETHER and base + lane + TOGETHER <= symbols.size:
+                    at = push_tokens(
+                        symbols, tables, base + lane, n, states, lane, start, words, w
+                    )  # fmt: skip
+                if at >= 0:
+                    w = at
+                    continue
+                for j in range(lane + n - 1, lane - 1, -1):
+                    s, t = np.int64(symbols[base + j]), np.int64(tables[base + j])
+                    x, w = push_token(np.int64(states[j]), s, t, freq, start, words, w)
+                    states[j] = x
     return w
 
 
@@ -256,10 +295,16 @@ def decode_run(
     """
     if words.size == 0:
         words = np.zeros(1, np.uint16)
-    return _decode(
-        words, position, states, lanes, tables, freq, start, slots, rests, keys, signs, down, up,
-        np.empty(MAX_LANES, np.int64), out,
+    held = np.empty(MAX_LANES, np.uint32)
+    for lane in range(lanes):
+        held[lane] = states[lane]
+    position = _decode(
+        words, position, held, lanes, tables, freq, start, slots, rests, keys, signs, down, up,
+        np.empty(MAX_LANES, np.uint32), out,
     )  # fmt: skip
+    for lane in range(lanes):
+        states[lane] = held[lane]
+    return position
 
 
 @kernel()
@@ -271,20 +316,47 @@ def _decode(
     size = tables.size
     signed = rests.size > 0
     limited = down.size > 0
+    vectors = available() and lanes >= _FEW
     for base in range(0, size, lanes):
         count = min(lanes, size - base)
-        for lane in range(count):
-            tokens[lane], states[lane], position = pull_token(
-                states[lane], np.int64(tables[base + lane]), freq, start, slots, words, position
-            )
-        for lane in range(count):
-            i = base + lane
-            rest = np.int64(rests[i]) if signed else np.int64(0)
-            key = np.int64(keys[i]) if signed else np.int64(0)
-            s, states[lane], position = pull_detail(
-                states[lane], tokens[lane], signed, rest, key, signs, limited,
-                np.int64(down[i]) if limited else np.int64(0),
-                np.int64(up[i]) if limited else np.int64(0), words, position,
-            )  # fmt: skip
-            out[i] = np.int32(s)
+        for lane in range(0, count, TOGETHER):
+            n = min(count - lane, TOGETHER)
+            first = base + lane
+            at = np.int64(-1)
+            if vectors and first + TOGETHER <= size and position + TOGETHER <= words.size:
+                at = pull_tokens(
+                    words, position, states, lane, tables, first, n, slots, start, tokens
+                )  # fmt: skip
+            if at >= 0:
+                position = at
+                continue
+            for j in range(lane, lane + n):
+                token, x, position = pull_token(
+                    np.int64(states[j]), np.int64(tables[base + j]), freq, start, slots, words,
+                    position,
+                )  # fmt: skip
+                tokens[j], states[j] = token, x
+        for lane in range(0, count, TOGETHER):
+            n = min(count - lane, TOGETHER)
+            first = base + lane
+            at = np.int64(-1)
+            if vectors and first + TOGETHER <= size and position + TOGETHER <= words.size:
+                at = pull_details(
+                    words, position, states, lane, tokens, first, n, signed, rests, keys, signs,
+                    limited, down, up, out,
+                )  # fmt: skip
+            if at >= 0:
+                position = at
+                continue
+            for j in range(lane, lane + n):
+                i = base + j
+                rest = np.int64(rests[i]) if signed else np.int64(0)
+                key = np.int64(keys[i]) if signed else np.int64(0)
+                s, x, position = pull_detail(
+                    np.int64(states[j]), np.int64(tokens[j]), signed, rest, key, signs, limited,
+                    np.int64(down[i]) if limited else np.int64(0),
+                    np.int64(up[i]) if limited else np.int64(0), words, position,
+                )  # fmt: skip
+                states[j] = x
+                out[i] = np.int32(s)
     return position

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..vectors import F32, I8, I16, I32, I64, Array, load, processor, same, splat, store
+from .expectation import BITS, HALF
 
 LANES = 16
 SLACK = 2 * LANES  # elements that may be read past the end of an array, or be written of a row
@@ -35,6 +38,13 @@ def _all(value: int) -> Any:
     return same(_WORDS, value)
 
 
+@numba.njit(cache=True, nogil=True)
+def amid_zeros(shape: tuple[int, int, int]) -> np.ndarray:
+    """Zeros (int32), a margin of one around ``shape``, and memory that vectors may reach into."""
+    z, y, x = shape[0] + 2, shape[1] + 2, shape[2] + 2
+    return np.zeros(z * y * x + SLACK, np.int32)[: z * y * x].reshape(z, y, x)
+
+
 def _floats(value: float) -> Any:
     return same(_FLOATS, value)
 
@@ -44,8 +54,7 @@ class _Vectors:
 
     def __init__(self, context: Any, b: Any) -> None:
         self.b = b
-        told = processor(context)
-        self.squeezes = all(f"+{name}" in told for name in ("avx512f", "avx512vl", "avx512vbmi2"))
+        self.squeezes = "+avx512f" in processor(context)
 
     def bytes(self, pointer: Any) -> Any:
         """Sixteen bytes as words."""
@@ -91,16 +100,76 @@ class _Vectors:
         """The lanes of ``v`` that ``mask`` names, side by side, where the processor can."""
         if not self.squeezes:
             return v
-        kind = ir.FunctionType(v.type, [v.type, v.type, _MASK])
-        name = f"llvm.x86.avx512.mask.compress.v{LANES}i{v.type.element.width}"
+        kind = ir.FunctionType(_WORDS, [_WORDS, _WORDS, _MASK])
+        name = f"llvm.x86.avx512.mask.compress.v{LANES}i32"
         f = cgutils.get_or_insert_function(self.b.module, kind, name)
-        return self.b.call(f, [v, ir.Constant(v.type, None), mask])
+        return self.b.call(f, [v, _all(0), mask])
+
+    def size(self, v: Any) -> Any:
+        negative = self.b.icmp_signed("<", v, _all(0))
+        return self.b.select(negative, self.b.sub(_all(0), v), v)
+
+    def steps(self, pointer: Any) -> tuple[Any, Any]:
+        """Of 32 words those at even and at odd places."""
+        parts = [load(self.b, self.b.gep(pointer, [I64(i)]), _WORDS) for i in (0, LANES)]
+        even, odd = (
+            ir.Constant(_WORDS, [I32(2 * i + first) for i in range(LANES)]) for first in (0, 1)
+        )
+        return self.b.shuffle_vector(*parts, even), self.b.shuffle_vector(*parts, odd)
+
+    def store_within(self, array: Array, place: Any, v: Any, count: Any) -> None:
+        """Store lanes of a row of an array of one axis, all of them where there is room.
+
+        Those from ``count`` on belong to the next row, which is stored later.
+        """
+        b = self.b
+        room = b.icmp_signed("<=", b.add(place, I64(LANES)), array.shape[0])
+        with b.if_else(room) as (whole, part):
+            with whole:
+                store(b, v, array.at(place))
+            with part:
+                for lane in range(LANES):
+                    with b.if_then(b.icmp_signed("<", I64(lane), count)):
+                        b.store(b.extract_element(v, I32(lane)), array.at(b.add(place, I64(lane))))
+
+
+def _expect(v: _Vectors, symbols: Array, weights: Array, z: Any, y: Any, x: Any) -> Any:
+    """Expectations, see :mod:`.expectation`, of sixteen positions two apart in a row.
+
+    ``z`` and ``y`` count in ``symbols``, ``x`` is the place before the first.
+    """
+    b = v.b
+    total = cgutils.alloca_once_value(b, _all(0))
+
+    def weigh(d: int, *rows: tuple[int, int], sides: bool) -> None:
+        """Add a weight times the sum of the neighbours that lie that way."""
+        weight = b.load(weights.at(I64(d)))
+        with b.if_then(b.icmp_signed("!=", weight, I32(0))):
+            found = []
+            for dz, dy in rows:
+                p = symbols.at(b.add(z, I64(dz)), b.add(y, I64(dy)), x)
+                before, itself = v.steps(p)
+                if sides:
+                    found += [before, v.steps(b.gep(p, [I64(2)]))[0]]
+                else:
+                    found.append(itself)
+            more = b.mul(v.sum(*found), splat(b, weight, LANES))
+            b.store(b.add(b.load(total), more), total)
+
+    beside, above = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
+    across = tuple((dz, dy) for dz in (-1, 1) for dy in (-1, 1))
+    weigh(1, (0, 0), sides=True)
+    for d, rows in ((2, beside), (4, above), (6, across)):
+        weigh(d, *rows, sides=False)
+        weigh(d + 1, *rows, sides=True)
+    return b.load(total)
 
 
 @intrinsic  # type: ignore[misc]
 def feature_block(
     typingctx: Any, mag: Any, logs: Any, parent_mag: Any, parent_logs: Any, hints: Any, band: Any,
     before: Any, z: Any, y: Any, oz: Any, oy: Any, ox: Any, first: Any, count: Any, here: Any,
+    symbols: Any, weights: Any, halved: Any, expected: Any, reciprocal: Any, classic: Any,
     column: Any, out: Any, where: Any,
 ) -> Any:  # fmt: skip
     """Features of the positions ``first`` to ``first + 15`` of a class in a row; which of them
@@ -108,25 +177,30 @@ def feature_block(
 
     ``z``, ``y`` count in arrays with a margin, ``oz``, ``oy``, ``ox`` is the offset of the class,
     ``count`` how many of the positions there are, ``here`` the place of the first in the class.
-    ``hints`` (uint16, (2, ...)) is the row alone. Written from ``column`` on are the features but
-    those of expectations to ``out``, and the places in the class to ``where``: sixteen columns as
-    they are or, as told by bit 16 of the result, side by side those whose bits are set. How many
-    these are is told from bit 32 on.
+    ``hints`` (uint16, (2, ...)) is the row alone. Of arrays that are empty nothing is written:
+
+    - ``expected`` (int32) takes the expectation of each position, by ``weights`` (int32, 8) from
+      ``symbols`` (int32, with a margin and room), which are ``halved``, if 1;
+    - ``classic`` (uint8) the classical context: sums of features times ``reciprocal`` over 2**20;
+    - ``out`` and ``where`` from ``column`` on the features and the places in the class: sixteen
+      columns as they are or, as told by bit 16 of the result, side by side those whose bits are
+      set. How many these are is told from bit 32 on.
     """
     n = types.intp
     signature = types.int64(
-        mag, logs, parent_mag, parent_logs, hints, n, before, n, n, n, n, n, n, n, n, n, out, where
-    )
+        mag, logs, parent_mag, parent_logs, hints, n, before, n, n, n, n, n, n, n, n,
+        symbols, weights, n, expected, n, classic, n, out, where,
+    )  # fmt: skip
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        rows = {
-            i: Array(context, b, signature.args[i], arguments[i])
-            for i in (0, 1, 2, 3, 4, 6, 16, 17)
-        }
-        mags, log_rows, parents, parent_log_rows, hint_rows, befores, outs, wheres = rows.values()
-        band, z, y, oz, oy, ox, first, count, here, column = (
-            arguments[i] for i in (5, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-        )
+        values = [
+            Array(context, b, kind, value) if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+        mags, log_rows, parents, parent_log_rows, hint_rows, band, befores = values[:7]
+        z, y, oz, oy, ox, first, count, here = values[7:15]
+        symbols, weights, halved, expected, reciprocal, classic = values[15:21]
+        column, outs, wheres = values[21:]
         v = _Vectors(context, b)
         one = I64(1)
         x = b.add(b.shl(first, one), ox)  # before the first position, in rows with a margin
@@ -166,6 +240,7 @@ def feature_block(
         some = cgutils.alloca_once_value(
             b, v.any(*own, *told, *(b.load(place) for place in above[:2]))
         )
+        beside = cgutils.alloca_once_value(b, _all(0))  # sum over the siblings
         siblings = befores.shape[0]
         at = b.add(x, one)
         with cgutils.for_range(b, siblings) as loop:
@@ -173,29 +248,53 @@ def feature_block(
             for f in (0, 1):
                 seen = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
                 b.store(v.any(b.load(some), seen), some)
+                b.store(b.add(b.load(beside), seen), beside)
         lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
         there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
         mask = b.and_(b.icmp_unsigned("!=", b.load(some), _all(0)), there)
         bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), I64)
+        expectation, context_ = (cgutils.alloca_once_value(b, _all(0)) for _ in "ec")
+
+        def wanted(array: Array) -> Any:
+            return b.icmp_signed(">", array.shape[len(array.shape) - 1], I64(0))
 
         def put(row: Any, value: Any) -> None:
-            store(b, v.squeeze(b.trunc(value, _BYTES), mask), outs.at(row, column))
+            store(b, b.trunc(v.squeeze(value, mask), _BYTES), outs.at(row, column))
 
         with b.if_then(b.icmp_unsigned("!=", bits, I64(0))):
-            for f, value in enumerate(own):
-                put(I64(f), v.log(value))
-            for f, place in enumerate(above):
-                put(I64(len(own) + f), b.load(place))
-            for f, value in enumerate(told):
-                put(I64(len(own) + len(above) + f), v.log(value))
-            fixed = I64(len(own) + len(above) + 2 * len(told))
-            with cgutils.for_range(b, siblings) as loop:
-                sibling = b.load(befores.at(loop.index))
-                for f in (0, 1):
-                    row = b.add(b.add(fixed, b.shl(loop.index, one)), I64(f))
-                    put(row, v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at)))
-            places = b.add(lanes, splat(b, b.trunc(here, I32), LANES))
-            store(b, v.squeeze(places, mask), wheres.at(column))
+            logs_ = [v.log(value) for value in own]
+            with b.if_then(wanted(classic)):
+                total = v.sum(*logs_, *logs_, *(b.load(place) for place in above), b.load(beside))
+                mean = b.lshr(b.mul(total, splat(b, b.trunc(reciprocal, I32), LANES)), _all(20))
+                least = b.select(b.icmp_unsigned("<", mean, _all(22)), mean, _all(22))
+                b.store(b.select(mask, b.add(least, _all(1)), _all(0)), context_)
+            with b.if_then(wanted(expected)):
+                e = _expect(v, symbols, weights, z, y, x)
+                e = b.ashr(e, splat(b, b.trunc(halved, I32), LANES))
+                b.store(b.select(mask, e, _all(0)), expectation)
+            with b.if_then(wanted(outs)):
+                e = b.load(expectation)
+                whole = b.shl(b.ashr(b.add(e, _all(HALF)), _all(BITS)), _all(BITS))
+                rows = [
+                    *logs_,
+                    *(b.load(place) for place in above),
+                    *(v.log(value) for value in told),
+                    v.log(v.size(e)),
+                    b.shl(v.size(b.sub(e, whole)), _all(2)),
+                ]
+                for f, value in enumerate(rows):
+                    put(I64(f), value)
+                with cgutils.for_range(b, siblings) as loop:
+                    sibling = b.load(befores.at(loop.index))
+                    for f in (0, 1):
+                        row = b.add(b.add(I64(len(rows)), b.shl(loop.index, one)), I64(f))
+                        put(row, v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at)))
+                places = b.add(lanes, splat(b, b.trunc(here, I32), LANES))
+                store(b, v.squeeze(places, mask), wheres.at(column))
+        with b.if_then(wanted(expected)):
+            v.store_within(expected, here, b.load(expectation), count)
+        with b.if_then(wanted(classic)):
+            v.store_within(classic, here, b.trunc(b.load(context_), _BYTES), count)
         found = b.zext(b.ctpop(b.bitcast(mask, ir.IntType(LANES))), I64)
         return b.or_(b.or_(bits, b.shl(found, I64(32))), I64(int(v.squeezes) << LANES))
 

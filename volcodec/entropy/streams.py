@@ -13,7 +13,7 @@ from ..errors import FormatError
 from ..kernel import kernel
 from . import rans, trellis
 from .classic import CONTEXTS
-from .expectation import COUNT, NONE, OWN_WEIGHTS, Signs
+from .expectation import COUNT, KNOWN, NONE, OWN_WEIGHTS, Signs
 from .tables import COST_BITS, TOKENS, Tables, token_of
 
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
@@ -286,7 +286,7 @@ class Plan:
                 m.symbols, keys, m.rests, m.ends, m.known, strict=True
             ):
                 if self.limited and known.size:
-                    rests = np.where(known, np.int8(rans.KNOWN), rests)
+                    rests = np.where(known, np.int8(KNOWN), rests)
                 n = _compact(
                     s, k, rests, e, mapping, self.skip, symbols, tables, indices, sides,
                     ends[r : r + e.size], n,

@@ -17,6 +17,7 @@ DIRECT = 16  # magnitudes with a token of their own
 TOKENS = DIRECT + 4 * 28  # exponents 4 .. 31
 ESCAPE = TOKENS  # column of the escape
 ESCAPE_BITS = 7
+SLACK = 4  # bytes behind a table that may be read
 COST_BITS = 8  # costs are in 1/256 bit
 
 
@@ -66,6 +67,14 @@ def normalise(weights: np.ndarray) -> np.ndarray:
     return out.astype(np.uint16)
 
 
+def roomy(table: np.ndarray) -> np.ndarray:
+    """A copy with memory behind it that vectors may reach into."""
+    out = np.zeros(table.nbytes + SLACK, np.uint8)[: table.nbytes]
+    copy = out.view(table.dtype).reshape(table.shape)
+    copy[...] = table
+    return copy
+
+
 class Tables:
     """Coding tables from frequencies (uint16, (N, TOKENS + 1), rows summing to 2**14)."""
 
@@ -77,8 +86,8 @@ class Tables:
         if (freq[:, ESCAPE] == 0).any() or (total != 1 << PROB_BITS).any():
             raise ValueError("every escape must be positive and every table sum to 2**14")
         self.freq = freq
-        self.start = (np.cumsum(freq.astype(np.int64), axis=1) - freq).astype(np.uint16)
-        self.slots = np.empty((freq.shape[0], 1 << PROB_BITS), dtype=np.uint8)
+        self.start = roomy((np.cumsum(freq.astype(np.int64), axis=1) - freq).astype(np.uint16))
+        self.slots = roomy(np.empty((freq.shape[0], 1 << PROB_BITS), dtype=np.uint8))
         for row, f in zip(self.slots, freq, strict=True):
             row[:] = np.repeat(np.arange(TOKENS + 1, dtype=np.uint8), f)
         p = freq.astype(np.float64) / (1 << PROB_BITS)

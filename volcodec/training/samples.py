@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import trellis
 from ..entropy import contexts
-from ..entropy.bands import place
 from ..entropy.expectation import (
     BITS,
     CLASSES,
@@ -21,11 +20,12 @@ from ..entropy.expectation import (
     moments,
     unpack,
 )
-from ..entropy.rows import SLACK
+from ..entropy.places import place, scatter
+from ..entropy.rows import SLACK, amid_zeros
 from ..entropy.tables import TOKENS
 from ..entropy.trellis import halves_of
 from ..models import TRELLIS, Bank
-from ..quantiser import GAIN_BITS, band_step, decide, scatter
+from ..quantiser import GAIN_BITS, band_step, decide
 from ..scales import BEFORE, bands_of, empty_state, level_kind, no_parent
 from ..transform.layers import Layers, Lifted, Predicted, level_shapes
 from ..transform.pyramid import FRACTION, Pyramid, default_levels
@@ -35,6 +35,7 @@ OFFSET = 0.42  # of the dead zone, before there is a model to decide with
 _SHARE = 192  # of the rest of an expectation that a zero decodes to, over 256
 
 
+_NO_CONTEXTS = np.empty(0, np.uint8)
 _NO_COST, _NO_SIGN = np.zeros((1, TOKENS), np.int32), Signs.even(1)
 
 
@@ -137,7 +138,7 @@ def gather(
                 continue
             size: tuple[int, int, int] = coefs.shape  # type: ignore[assignment]
             q = np.zeros(size, np.int32)
-            kept = np.zeros(tuple(n + 2 for n in size), np.int32)
+            kept = amid_zeros(size)
             expected = np.zeros(size, np.int32)
             weights = np.zeros((8, 8), np.int32)
             found = moments(coefs, step) if band else None
@@ -154,7 +155,7 @@ def gather(
                 e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
                     state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
-                    size, off, contexts.LOG, kept, weights[c], recipe.halved, x, where, e,
+                    size, off, kept, weights[c], recipe.halved, x, where, e, _NO_CONTEXTS,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = x[:, :n].T
@@ -175,7 +176,7 @@ def gather(
                 )  # fmt: skip
                 scatter(
                     _halves(part, turns) if recipe.halved else part, e, recipe.halved,
-                    state.mag[band], kept, q, off[0], off[1], off[2],
+                    state.mag[band], kept, True, q, off[0], off[1], off[2],
                 )  # fmt: skip
                 place(e, expected, off[0], off[1], off[2])
             state.close_band(band, size)

@@ -1,0 +1,208 @@
+"""Where the symbols of a class lie in its band, and which of them are coded.
+
+The loops go by vectors of sixteen positions, written in LLVM's own language: a compiler does not
+write every other element of a row, nor elements side by side that are not so where they are read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..kernel import kernel
+from ..vectors import I8, I16, I32, I64, Array, load, processor, same, splat, store
+from .expectation import BITS, HALF, LIMIT, whole_of
+from .rows import LANES
+
+_WORDS, _HALVES, _BYTES = (ir.VectorType(t, LANES) for t in (I32, I16, I8))
+_MOST = 4095  # of a magnitude
+
+
+def _all(value: int) -> Any:
+    return same(_WORDS, value)
+
+
+def _within(b: Any, count: Any) -> Any:
+    """Which of sixteen lanes are below ``count``."""
+    lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
+    return b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
+
+
+def _every_other(b: Any, pointer: Any, values: Any, there: Any) -> None:
+    """Store ``values`` where they are ``there``, two places apart; what lies between stays."""
+    parts = [load(b, b.gep(pointer, [I64(i)]), _WORDS) for i in (0, LANES)]
+    even, odd = (
+        b.shuffle_vector(*parts, ir.Constant(_WORDS, [I32(2 * i + f) for i in range(LANES)]))
+        for f in (0, 1)
+    )
+    new = b.select(there, values, even)
+    for part in (0, 1):
+        first = part * LANES // 2
+        order = [first + i // 2 + LANES * (i % 2) for i in range(LANES)]
+        both = b.shuffle_vector(new, odd, ir.Constant(_WORDS, [I32(i) for i in order]))
+        store(b, both, b.gep(pointer, [I64(part * LANES)]))
+
+
+@intrinsic  # type: ignore[misc]
+def _place_block(
+    typingctx: Any, symbols: Any, expected: Any, first: Any, count: Any, halved: Any, mag: Any,
+    kept: Any, keeps: Any, q: Any, z: Any, y: Any, x: Any,
+) -> Any:  # fmt: skip
+    """:func:`scatter` for sixteen symbols from ``first`` on, of which ``count`` count."""
+    n = types.intp
+    signature = types.void(symbols, expected, n, n, n, mag, kept, n, q, n, n, n)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        values = [
+            Array(context, b, kind, value) if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+        symbols, expected, first, count, halved, mag, kept, keeps, q, z, y, x = values
+        s, e = (load(b, a.at(first), _WORDS) for a in (symbols, expected))
+        there = _within(b, count)
+        some = b.and_(b.icmp_signed("!=", b.or_(s, e), _all(0)), there)
+        any_ = b.icmp_unsigned("!=", b.bitcast(some, ir.IntType(LANES)), ir.IntType(LANES)(0))
+        with b.if_then(any_):
+            half = splat(b, b.trunc(halved, I32), LANES)
+            whole = b.ashr(b.add(e, _all(HALF)), _all(BITS))
+            k = b.add(s, b.shl(whole, half))
+            _every_other(b, q.at(z, y, x), k, there)
+            one = I64(1)
+            inside = (b.add(z, one), b.add(y, one), b.add(x, one))
+            m = b.select(b.icmp_signed("<", s, _all(0)), b.sub(_all(0), s), s)
+            m = b.lshr(b.add(m, half), half)
+            least = b.zext(b.icmp_signed("!=", k, _all(0)), _WORDS)
+            m = b.select(b.icmp_unsigned(">", m, least), m, least)
+            m = b.select(b.icmp_unsigned("<", m, _all(_MOST)), m, _all(_MOST))
+            place = mag.at(*inside)
+            pairs = load(b, place, _WORDS)  # a magnitude and its neighbour each
+            beside = b.and_(pairs, _all(0xFFFF0000))
+            store(b, b.select(there, b.or_(beside, m), pairs), place)
+            with b.if_then(b.icmp_signed("!=", keeps, I64(0))):
+                k = b.select(b.icmp_signed("<", k, _all(LIMIT)), k, _all(LIMIT))
+                k = b.select(b.icmp_signed(">", k, _all(-LIMIT)), k, _all(-LIMIT))
+                _every_other(b, kept.at(*inside), k, there)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@kernel()
+def scatter(
+    symbols: np.ndarray, expected: np.ndarray, halved: int, mag: np.ndarray, kept: np.ndarray,
+    keeps: bool, q: np.ndarray, oz: int, oy: int, ox: int,
+) -> None:  # fmt: skip
+    """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
+
+    All is zero when given. ``q`` takes the quantised coefficients, ``kept`` (margin 1), if it
+    ``keeps`` any, the same clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps,
+    rounded up, at least one where ``q`` is not zero.
+    """
+    nz, ny, nx = q.shape
+    half = (nx - ox + 1) // 2
+    i = 0
+    for z in range(oz, nz, 2):
+        for y in range(oy, ny, 2):
+            at = (z * ny + y) * nx + ox
+            inside = ((z + 1) * mag.shape[1] + y + 1) * mag.shape[2] + ox + 1
+            for first in range(0, half, LANES):
+                room = min(q.size - at, mag.size - inside) - 2 * first >= 2 * LANES
+                if room and i + first + LANES <= symbols.size:
+                    _place_block(
+                        symbols, expected, i + first, half - first, halved, mag, kept, keeps, q,
+                        z, y, 2 * first + ox,
+                    )  # fmt: skip
+                    continue
+                for j in range(first, min(first + LANES, half)):
+                    x = 2 * j + ox
+                    s = np.int64(symbols[i + j])
+                    k = np.int64(np.int32(s + (whole_of(np.int64(expected[i + j])) << halved)))
+                    q[z, y, x] = k
+                    m = ((-s if s < 0 else s) + halved) >> halved
+                    if k != 0:
+                        m = max(m, 1)
+                        if keeps:
+                            kept[z + 1, y + 1, x + 1] = min(max(k, -LIMIT), LIMIT)
+                    mag[z + 1, y + 1, x + 1] = min(m, _MOST)
+            i += half
+
+
+@kernel()
+def place(values: np.ndarray, out: np.ndarray, oz: int, oy: int, ox: int) -> None:
+    """Write the values of one class, in raster order, into an array of the band's shape."""
+    i = 0
+    for z in range(oz, out.shape[0], 2):
+        for y in range(oy, out.shape[1], 2):
+            for x in range(ox, out.shape[2], 2):
+                out[z, y, x] = values[i]
+                i += 1
+
+
+@intrinsic  # type: ignore[misc]
+def _list_block(
+    typingctx: Any, keys: Any, first: Any, mapping: Any, skip: Any, m: Any, coded: Any, tables: Any
+) -> Any:
+    """:func:`list_coded` for sixteen keys from ``first`` on, after ``m`` that were found; how many
+    are found then, -1 where the processor can't."""
+    n = types.intp
+    signature = types.int64(keys, n, mapping, n, n, coded, tables)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        if "+avx512f" not in processor(context):
+            return I64(-1)
+        keys, mapping, coded, tables = (
+            Array(context, b, signature.args[i], arguments[i]) for i in (0, 2, 5, 6)
+        )
+        first, skip, m = (arguments[i] for i in (1, 3, 4))
+        bits = ir.VectorType(ir.IntType(1), LANES)
+
+        def call(name: str, *given: Any) -> Any:
+            kind = ir.FunctionType(_WORDS, [a.type for a in given])
+            return b.call(cgutils.get_or_insert_function(b.module, kind, name), given)
+
+        key = b.zext(load(b, keys.at(first), _BYTES), _WORDS)
+        base = b.bitcast(mapping.data, I8.as_pointer())
+        every = ir.Constant(bits, [1] * LANES)
+        gather, compress = (
+            "llvm.x86.avx512.mask.gather.dpi.512", "llvm.x86.avx512.mask.compress.v16i32"
+        )  # fmt: skip
+        table = call(gather, _all(0), base, key, every, I32(4))
+        chosen = b.icmp_signed(">=", table, splat(b, b.trunc(skip, I32), LANES))
+        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
+        places = b.add(lanes, splat(b, b.trunc(first, I32), LANES))
+        store(b, call(compress, places, _all(0), chosen), coded.at(m))
+        store(b, b.trunc(call(compress, table, _all(0), chosen), _BYTES), tables.at(m))
+        found = b.ctpop(b.bitcast(chosen, ir.IntType(LANES)))
+        return b.add(m, b.zext(found, I64))
+
+    return signature, generate
+
+
+@kernel()
+def list_coded(
+    keys: np.ndarray, mapping: np.ndarray, skip: int, coded: np.ndarray, tables: np.ndarray
+) -> int:
+    """Places (int32) and tables (uint8) of the symbols that are coded; how many.
+
+    ``keys`` (uint8) become tables by ``mapping`` (int32, 256); those below ``skip`` are not coded.
+    What is written has room for as many as there are keys.
+    """
+    m = 0
+    for first in range(0, keys.size, LANES):
+        found = np.int64(-1)
+        if first + LANES <= keys.size:
+            found = _list_block(keys, first, mapping, skip, m, coded, tables)
+        if found >= 0:
+            m = found
+            continue
+        for i in range(first, min(first + LANES, keys.size)):
+            k = mapping[keys[i]]
+            coded[m] = i
+            tables[m] = k
+            m += k >= skip
+    return m
