@@ -37,6 +37,7 @@ from .values import Mapping, shortened
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
+_CLEARLY = 1.02  # times as large in drafts: masks that don't pay where nothing is lost
 _SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
 _COARSER = 1.6  # step of the transform over that of the closed loop at the same error, about
 _TINY = 1500  # bytes a tile below which one scale holds all levels
@@ -227,6 +228,11 @@ class VolumeEncoder:
             return exact
         parts = 2 * min(2 * max(1, self.count // 24), _SUPPORT_TILES)
         chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
+        if free and s.mapping.domain != "bits":
+            work = partial(_drafts, settings=(exact, s))
+            masked, bare = np.sum(list(self._each(work, chosen, "support")), axis=0)
+            if masked > _CLEARLY * bare:
+                return s
         with_masks = self._sample(chosen, exact)
         total = sum(with_masks[i].size for i in chosen)
         masks = sum(len(with_masks[i].streams[1]) for i in chosen)
@@ -512,6 +518,12 @@ def _best_reach(tiles: Iterable[Tile]) -> int:
 def _snapping(s: Settings, reach: int) -> Settings:
     """The settings with that reach chosen."""
     return replace(s, mapping=replace(s.mapping, snap=s.reaches[reach]), reaches=())
+
+
+def _drafts(
+    coder: TileCoder, values: np.ndarray, settings: tuple[Settings, ...]
+) -> tuple[float, ...]:
+    return coder.drafts(values, *settings)
 
 
 def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:

@@ -12,15 +12,17 @@ from .tiledecoder import beside
 
 if TYPE_CHECKING:
     from .tilecoder import Settings
+    from .values import Mapping
 
 
 def fix(
     values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
-) -> bytes:
-    """The correction that brings decoded integers within the bound."""
+) -> bytes | None:
+    """The correction that brings decoded integers within the bound; None where none can."""
     if not (np.isfinite(s.bound) or s.exact):
         return b""
-    return correction.encode(_outliers(values, s.mapping.to_values(decoded, unit, None), hidden, s))
+    found = _outliers(values, decoded, unit, hidden, s)
+    return None if found is None else correction.encode(found)
 
 
 def loss(
@@ -41,9 +43,15 @@ def loss(
     return float(np.vdot(off, off))
 
 
-def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Settings) -> np.ndarray:
-    """What must be added to ``rough``, in lattice steps, where it breaks the bound (int32)."""
+def _outliers(
+    values: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings
+) -> np.ndarray | None:
+    """What must be added to ``decoded``, in lattice steps, where it breaks the bound (int32).
+
+    None where that can't be said: a voxel hits the background, and neither side of it is near.
+    """
     m = s.mapping
+    rough = m.to_values(decoded, unit, None)
     out = np.zeros(values.shape, np.int32)
     if np.isfinite(s.bound):
         wide, near = (a.astype(np.float32) if a.dtype == np.float16 else a for a in (values, rough))
@@ -51,13 +59,33 @@ def _outliers(values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, s: Sett
             wide.reshape(-1), near.reshape(-1), hidden.reshape(-1),
             m.pitch if m.on_lattice else 1.0, s.slack, m.lattice_step, out.reshape(-1),
         )  # fmt: skip
+        _unclip(out, values, decoded, unit, m)
     if s.exact:
         # a voxel that hits the background is put beside it, on the other side where that is nearer
         hits = (rough == values.dtype.type(s.background)) & ~hidden
         if hits.any():
-            far = np.abs(values[hits].astype(np.float64) - np.float64(beside(s, 1.0))) > s.bound
-            out[hits] = np.where(far, -1, 0)
+            there = values[hits].astype(np.float64)
+            far = [np.abs(there - np.float64(beside(s, side))) > s.bound for side in (1.0, -1.0)]
+            if (far[0] & far[1]).any():
+                return None
+            out[hits] = np.where(far[0], -1, 0)
     return out
+
+
+def _unclip(
+    out: np.ndarray, values: np.ndarray, decoded: np.ndarray, unit: float, m: Mapping
+) -> None:
+    """Outliers are added before values are clipped: count those of clipped ones from there."""
+    places = np.flatnonzero(out)
+    y = decoded.reshape(-1)[places] * unit
+    pitch = 1.0
+    if m.on_lattice:
+        y, pitch = np.rint(y), m.pitch
+    v = m.origin + y * pitch
+    clipped = (v < m.limits[0]) | (v > m.limits[1])
+    places, v = places[clipped], v[clipped]
+    off = (values.reshape(-1)[places].astype(np.float64) - v) / pitch / m.lattice_step
+    out.reshape(-1)[places] = np.clip(np.rint(off), -2147483647, 2147483647).astype(np.int32)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -15,6 +15,7 @@ from .entropy import bands, contexts, expectation
 from .entropy.classic import classic_tables
 from .entropy.expectation import NONE, choose_weights, moments, unpack
 from .entropy.streams import LevelRuns, Plan, StreamReader
+from .kernel import kernel
 from .models import Bank
 from .quantiser import (
     OCTAVES,
@@ -35,6 +36,7 @@ NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expect
 EMPTY = np.empty((0, 0, 0), np.int32)
 _NO_TURNS = np.empty(0, np.uint8)
 _NO_LIMITS = np.zeros(2, np.int64)
+_ALL_SHOWN = np.zeros(0, bool)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
 Shape = tuple[int, int, int]
@@ -152,11 +154,13 @@ class ScaleCoder:
         hidden: np.ndarray | None = None,
         scales: int = MAX_SCALES,
         quick: bool = False,
+        brief: bool = False,
     ) -> Encoded:
         """Code ``tile`` (int32, (Z, Y, X)); ``lam`` weighs bits against squared error.
 
         The closed loop may give ``hidden`` voxels any value. If ``quick``, nothing is expected of
         symbols, and the closed loop is coded in the classical contexts only, the others not.
+        Where it is only to be compared, ``brief``, less is done to find what is expected.
         """
         classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
@@ -166,8 +170,8 @@ class ScaleCoder:
         found: dict[int, LevelRuns] = {}
         limits = limits_of(tile, hidden) if self.predicted else None
         if limits is not None and limits[0] < limits[1]:
-            at_ends = (tile == limits[0]) | (tile == limits[1])
-            layers.kept = limits if np.count_nonzero(at_ends) >= KEPT_FROM else None
+            at_ends = _count_at(tile.reshape(-1), limits)
+            layers.kept = limits if at_ends >= KEPT_FROM else None
         if classical:
             limits = None
         for level in range(levels, 0, -1) if levels else (0,):
@@ -191,7 +195,7 @@ class ScaleCoder:
                 weights, expected = NOTHING, EMPTY
                 if band and self._expects and not quick:
                     codebook = self.bank.codebook[band - 1]
-                    code, chosen = choose_weights(moments(coefs, s), codebook)
+                    code, chosen = choose_weights(moments(coefs, s, brief), codebook)
                     if code != NONE:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
@@ -337,8 +341,32 @@ class ScaleCoder:
 
 def limits_of(tile: np.ndarray, hidden: np.ndarray | None) -> np.ndarray | None:
     """The least and the largest value that is not hidden (int64), None where all are."""
-    shown = tile if hidden is None or not hidden.any() else tile[~hidden]
-    return np.array([shown.min(), shown.max()], np.int64) if shown.size else None
+    limits = np.array([np.iinfo(np.int32).max, np.iinfo(np.int32).min], np.int64)
+    _limits(tile.reshape(-1), _ALL_SHOWN if hidden is None else hidden.reshape(-1), limits)
+    return limits if limits[0] <= limits[1] else None
+
+
+@kernel()
+def _limits(tile: np.ndarray, hidden: np.ndarray, limits: np.ndarray) -> None:
+    low, high = np.int32(limits[0]), np.int32(limits[1])
+    if hidden.size == 0:
+        for i in range(tile.size):
+            low, high = min(low, tile[i]), max(high, tile[i])
+    else:
+        for i in range(hidden.size):
+            low = min(low, low if hidden[i] else tile[i])
+            high = max(high, high if hidden[i] else tile[i])
+    limits[0], limits[1] = low, high
+
+
+@kernel()
+def _count_at(tile: np.ndarray, limits: np.ndarray) -> int:
+    """How many are at the limits."""
+    low, high = np.int32(limits[0]), np.int32(limits[1])
+    count = 0
+    for i in range(tile.size):
+        count += (tile[i] == low) | (tile[i] == high)
+    return count
 
 
 def shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:

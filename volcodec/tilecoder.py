@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,6 +63,7 @@ _HOPELESS = 2.0  # times the smallest coding: a closed loop that does not learn,
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
+_RAW_SHARE = 8  # a tile is compressed as it is only where such a part of it says that it may pay
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
@@ -189,7 +191,26 @@ class TileCoder:
             found = self._checked(values, base, coding, flags | whole, (*front, *body), s)
             if found is not None:
                 return found
+        streams = (*front, self._raw(values, look), *(b"",) * s.scales)
+        found = self._checked(values, None, RAW, whole, streams, s)
+        if found is not None:
+            return found
         raise VolcodecError("a tile could not be coded within its bound: please report this")
+
+    def drafts(self, values: np.ndarray, *settings: Settings) -> tuple[float, ...]:
+        """Bytes that two typical parts of a tile take at the least effort, by each of settings."""
+        draft = copy.copy(self)
+        draft.effort, draft.quick, draft.thorough, draft.passes = QUICKEST, True, False, 1
+        look = voxels.look(values, settings[0].background, specials=True)
+        totals = [0.0] * len(settings)
+        for box in typical(values, look.hidden):
+            part = np.ascontiguousarray(values[box])
+            for i, s in enumerate(settings):
+                look = voxels.look(part, s.background if s.exact else None, specials=True)
+                mask = support.encode_mask(look.masked) if look.any_masked else b""
+                found = (c[0] for c in draft._candidates(part, None, look, s))
+                totals[i] += min(found, default=0.0) + len(mask)
+        return tuple(totals)
 
     @property
     def quantising(self) -> ScaleCoder | None:
@@ -252,10 +273,15 @@ class TileCoder:
                 return
         smallest = closed = np.inf
         ways = list(self._ways(values, look, s))
+        tried = len(ways)
         if len(ways) > 1 and values.size >= _LARGE and not self.thorough:
-            ways = self._best(ways, values, look.hidden, s)
-        for way in ways:
-            if len(ways) > 1 and way.bank == "lattice" and smallest < _QUIET * values.size / 8:
+            best = self._best(ways, values, look.hidden, s)
+            tried = len(best)
+            ways = best + [way for way in ways if not any(way is chosen for chosen in best)]
+        for i, way in enumerate(ways):
+            if i >= tried and np.isfinite(smallest):
+                break  # the others are for where those that seemed best can't keep the support
+            if way.bank == "lattice" and smallest < _QUIET * values.size / 8:
                 continue
             if way.bank == "adaptive" and closed > _HOPELESS * smallest:
                 continue
@@ -272,9 +298,11 @@ class TileCoder:
                     yield _candidate(made, way.flags | FOLLOWS | WHOLE)
         if self.quick and smallest < values.nbytes / 4:
             return
-        hides = look.visible < values.size
-        shown = np.where(look.hidden, values.dtype.type(0), values) if hides else values
-        raw = self.raw(shown)
+        if values.size >= _LARGE:
+            part = values[len(values) // 2 :][: max(2, len(values) // _RAW_SHARE)]
+            if len(self.raw(part)) * values.size > 2 * smallest * part.size:
+                return
+        raw = self._raw(values, look)
         yield size_of([raw]), RAW, 0, (raw, *nothing[1:])
 
     def _best(
@@ -292,7 +320,7 @@ class TileCoder:
             total = 0.0
             for box in boxes:
                 inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
-                made = self._coded(way.bank, way.usable(box), inside, free, s)
+                made = self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
                 total += made.cost if made is not None else np.inf
             totals.append(total)
         first, second = np.argsort(totals, kind="stable")[:2]
@@ -345,11 +373,12 @@ class TileCoder:
 
     def _coded(
         self, bank: str, values: np.ndarray, hidden: np.ndarray, free: np.ndarray, s: Settings,
-        before: np.ndarray | None = None,
+        before: np.ndarray | None = None, brief: bool = False,
     ) -> Body | None:  # fmt: skip
         """What one bank makes of the values; None where the integers would overflow.
 
         Given ``before``, what it lets expect is subtracted first; None where that is nothing.
+        ``brief``: see :meth:`.ScaleCoder.encode`.
         """
         m = s.mapping
         if bank == "unet":
@@ -378,7 +407,7 @@ class TileCoder:
                 return None
         else:
             made = self.coders[bank].encode(
-                left, s.levels, s.lam, step, free, s.scales, quick=self.quick
+                left, s.levels, s.lam, step, free, s.scales, self.quick, brief
             )
         coding = _CODINGS[bank][made.classical]
         if bank == TRELLIS and self.effort >= LEARNS:
@@ -410,8 +439,8 @@ class TileCoder:
     def _body(
         self, coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray,
         integers: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
-    ) -> Body:  # fmt: skip
-        """What codes ``values``: their ``integers`` come back ``decoded``, restored if it pays."""
+    ) -> Body | None:  # fmt: skip
+        """What codes ``values``, if anything: their ``integers`` come back ``decoded``, restored if it pays."""
         loss = misses.loss(values, decoded, unit, hidden, s)
         flags = 0
         if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:
@@ -425,7 +454,7 @@ class TileCoder:
                 if not np.isfinite(s.worth) or len(packed) + less <= loss:
                     head, flags, decoded, loss = packed + head, RESTORED, restored, less
         fix = misses.fix(values, decoded, unit, hidden, s)
-        return Body(coding, head, made, fix, loss, flags)
+        return None if fix is None else Body(coding, head, made, fix, loss, flags)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:
         """Whether a tile seems to code smaller where hidden voxels are filled smoothly."""
@@ -445,6 +474,11 @@ class TileCoder:
                     return True
                 costs[i] += self.coders[bank].activity(integers, s.levels)
         return costs[0] < costs[1]
+
+    def _raw(self, values: np.ndarray, look: Look) -> bytes:
+        """The stream of a raw tile, in which hidden voxels are zero."""
+        hides = look.visible < values.size
+        return self.raw(np.where(look.hidden, values.dtype.type(0), values) if hides else values)
 
     def raw(self, values: np.ndarray) -> bytes:
         """The stream of a raw tile."""

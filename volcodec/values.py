@@ -67,6 +67,12 @@ class Mapping:
             return self.lattice_step / (CLOSED_STEP + 1), CLOSED_STEP
         return 1.0, max(int(self.lattice_step), 1)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value that is decoded."""
+        of = np.iinfo(self.dtype) if self.dtype.kind in "iu" else np.finfo(self.dtype)
+        return max(float(of.min), self.least), min(float(of.max), self.most)
+
     def largest(self, unit: float) -> int:
         """The largest integer that a bank may be given in multiples of ``unit``."""
         return LARGEST if unit == self.unit else LARGEST_LATTICE
@@ -97,12 +103,10 @@ class Mapping:
         They are clipped to the finite range of the dtype and to the limits.
         """
         out = np.empty(integers.shape, self.dtype)
-        limits = np.iinfo(self.dtype) if self.dtype.kind in "iu" else np.finfo(self.dtype)
         o = np.zeros(0, np.int32) if outliers is None else outliers.reshape(-1)
         _to_values(
             integers.reshape(-1), unit, self.on_lattice, o, self.lattice_step, self.origin,
-            self.pitch if self.on_lattice else 1.0, max(float(limits.min), self.least),
-            min(float(limits.max), self.most), out.reshape(-1)
+            self.pitch if self.on_lattice else 1.0, *self.limits, out.reshape(-1)
             if self.dtype != np.float16 else (wide := np.empty(out.size, np.float64)),
         )  # fmt: skip
         if self.dtype == np.float16:

@@ -14,7 +14,7 @@ from ..kernel import inlined, kernel
 from ..quantiser import decide
 from .contexts import FEATURES, FIXED, choose, features
 from .expectation import BITS, whole_of
-from .places import list_coded, place, scatter
+from .places import list_coded, pick, place, scatter, whole_mapping
 from .rans import decode_run
 from .rows import SLACK, amid_zeros
 from .trellis import decode_run as decode_dependent
@@ -30,9 +30,15 @@ def class_size(shape: tuple[int, int, int], offset: np.ndarray) -> int:
     return max(z, 0) * max(y, 0) * max(x, 0)
 
 
-def class_ends(shape: tuple[int, ...], classes: np.ndarray) -> np.ndarray:
+@numba.njit(cache=True, nogil=True)
+def class_ends(shape: tuple[int, int, int], classes: np.ndarray) -> np.ndarray:
     """Ends of the runs of the eight classes in a band's symbols, int64 (8,)."""
-    return np.cumsum([class_size(shape, off) for off in classes])
+    out = np.empty(8, np.int64)
+    end = 0
+    for c in range(8):
+        end += class_size(shape, classes[c])
+        out[c] = end
+    return out
 
 
 @kernel()
@@ -278,8 +284,7 @@ def decode_band(
     up = np.empty(down.size, np.int32)
     coded_down, coded_up = np.empty(down.size, np.int32), np.empty(down.size, np.int32)
     signed = use_network and weights.any()
-    tables = np.zeros(256, np.int32)
-    tables[: mapping.size] = mapping
+    tables = whole_mapping(mapping)
     rests = np.empty(size, np.int8)
     coded_rests = np.empty(size if signed else 0, np.int8)
     coded_keys = np.empty(size if signed else 0, np.uint8)
@@ -348,11 +353,11 @@ def decode_band(
         else:
             found = values[:m]
             if signed:
-                _pick(rests, coded[:m], coded_rests)
-                _pick(t, coded[:m], coded_keys)
+                pick(rests, coded[:m], coded_rests)
+                pick(t, coded[:m], coded_keys)
             if limited:
-                _pick(down, coded[:m], coded_down)
-                _pick(up, coded[:m], coded_up)
+                pick(down, coded[:m], coded_down)
+                pick(up, coded[:m], coded_up)
             position = decode_run(
                 words, position, states, lanes, coded_table[:m], freq, start, slots,
                 coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], found,
@@ -364,9 +369,3 @@ def decode_band(
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
     return position
-
-
-@kernel()
-def _pick(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-    for i in range(places.size):
-        out[i] = values[places[i]]

@@ -46,6 +46,7 @@ _RIDGE = 1e-3
 _SAMPLES = 1 << 14  # positions of a band that weights are fitted to, about
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
 _SIZES = np.log2(1.0 + 2 * np.arange(1024))
+_BRIEF_SAMPLES = 1 << 11  # the same where a look is brief
 _SMALLEST = 256  # positions of a band that may have weights
 
 
@@ -130,8 +131,9 @@ class Moments:
     def left(self, weights: np.ndarray) -> np.ndarray:
         """What weights (over 2**BITS, (..., 28)) leave of ``own``, (..., 8)."""
         w = unpack(weights).astype(np.float64) / (1 << BITS)
-        within = (self.between @ w[..., None])[..., 0]
-        return self.own + (w * (within - 2 * self.across)).sum(-1)
+        out = np.empty(w.shape[:-1])
+        _left(self.between, self.across, self.own, w.reshape(-1, 8, 8), out.reshape(-1, 8))
+        return out
 
     def saved(self, weights: np.ndarray) -> np.ndarray:
         """Bits that they save, roughly, (...)."""
@@ -162,6 +164,22 @@ class Moments:
         w = np.linalg.solve(a, np.where(_KNOWN, self.across, 0.0)[..., None])[..., 0]
         fitted: np.ndarray = w[PAIRS[:, 0], PAIRS[:, 1]]
         return np.clip(np.rint(fitted * (1 << BITS)), -127, 127).astype(np.int8)
+
+
+@kernel()
+def _left(
+    between: np.ndarray, across: np.ndarray, own: np.ndarray, w: np.ndarray, out: np.ndarray
+) -> None:
+    for k in range(w.shape[0]):
+        for c in range(8):
+            total = own[c]
+            for d in range(1, 8):
+                if w[k, c, d] != 0:
+                    within = -2 * across[c, d]
+                    for e in range(1, 8):
+                        within += between[c, d, e] * w[k, c, e]
+                    total += w[k, c, d] * within
+            out[k, c] = total
 
 
 @kernel()
@@ -241,14 +259,18 @@ def _sizes(
     return before, after
 
 
-def moments(coefs: np.ndarray, step: int) -> Moments | None:
-    """Moments of a band (int32) quantised by ``step``; None where hardly any is not zero."""
+def moments(coefs: np.ndarray, step: int, brief: bool = False) -> Moments | None:
+    """Moments of a band (int32) quantised by ``step``; None where hardly any is not zero.
+
+    A ``brief`` look has fewer samples.
+    """
     if coefs.size < _SMALLEST:
         return None
+    samples = _BRIEF_SAMPLES if brief else _SAMPLES
     v = np.zeros(tuple(n + 2 for n in coefs.shape), np.int32)
     if _symbols(coefs, step, v) < _LEAST_GAIN:
         return None
-    every = max(1, coefs.size // _SAMPLES)
+    every = max(1, coefs.size // samples)
     out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8), v, every)
     _moments(
         coefs, step, v, every, _CLASSES, out.between, out.across, out.own, out.busy, np.empty(8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -206,3 +207,18 @@ def list_coded(
             tables[m] = k
             m += k >= skip
     return m
+
+
+@numba.njit(cache=True, nogil=True)
+def whole_mapping(mapping: np.ndarray) -> np.ndarray:
+    """A ``mapping`` of keys to tables (uint8) as :func:`list_coded` takes it."""
+    out = np.zeros(256, np.int32)
+    out[: mapping.size] = mapping
+    return out
+
+
+@kernel()
+def pick(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+    """The values at ``places``."""
+    for i in range(places.size):
+        out[i] = values[places[i]]

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..kernel import inlined, kernel
 from .expectation import KNOWN
-from .rounds import available, pull_details, pull_tokens, push_details, push_tokens
 from .rounds import LANES as TOGETHER
+from .rounds import available, pull_details, pull_tokens, push_details, push_tokens
 from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
 
 MAX_LANES = 32

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numba
 import numpy as np
 
 from ..errors import FormatError
@@ -14,6 +15,7 @@ from ..kernel import kernel
 from . import rans, trellis
 from .classic import CONTEXTS
 from .expectation import COUNT, KNOWN, NONE, OWN_WEIGHTS, Signs
+from .places import list_coded, pick, whole_mapping
 from .tables import COST_BITS, TOKENS, Tables, token_of
 
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
@@ -97,34 +99,25 @@ def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: 
     return total
 
 
-@kernel()
+@numba.njit(cache=True, nogil=True)
 def _compact(
-    symbols: np.ndarray,
-    keys: np.ndarray,
-    rests: np.ndarray,
-    ends: np.ndarray,
-    mapping: np.ndarray,
-    skip: int,
-    out_symbols: np.ndarray,
-    out_tables: np.ndarray,
-    out_keys: np.ndarray,
-    out_rests: np.ndarray,
-    out_ends: np.ndarray,
-    n: int,
-) -> int:
-    """Copy the symbols that are coded; returns the new length."""
-    i = 0
+    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, ends: np.ndarray,
+    mapping: np.ndarray, skip: int, signed: bool, out_symbols: np.ndarray, out_tables: np.ndarray,
+    out_keys: np.ndarray, out_rests: np.ndarray, out_ends: np.ndarray,
+) -> int:  # fmt: skip
+    """Copy the symbols that are coded, and their keys and rests if they are ``signed``; how many.
+
+    ``ends`` of runs become those among what is copied.
+    """
+    places = np.empty(keys.size, np.int32)
+    n = list_coded(keys, mapping, skip, places, out_tables)
+    chosen = places[:n]
+    pick(symbols, chosen, out_symbols)
+    if signed:
+        pick(keys, chosen, out_keys)
+        pick(rests, chosen, out_rests)
     for r in range(ends.size):
-        while i < ends[r]:
-            t = mapping[keys[i]]
-            if t >= skip:
-                out_symbols[n] = symbols[i]
-                out_tables[n] = t
-                out_keys[n] = keys[i]
-                out_rests[n] = rests[i]
-                n += 1
-            i += 1
-        out_ends[r] = n
+        out_ends[r] = np.searchsorted(chosen, ends[r])
     return n
 
 
@@ -273,30 +266,33 @@ class Plan:
     def _plain(self, lanes: int, states: np.ndarray) -> np.ndarray:
         """The words of symbols that were decided one by one."""
         size = sum(s.size for m in self.levels for s in m.symbols)
+        signed = (self.expects or self.limited) and not self.classical
         symbols = np.empty(size, np.int32)
         tables = np.empty(size, np.uint8)
         runs = sum(len(e) for m in self.levels for e in m.ends)
         ends = np.empty(runs, np.int64)
-        sides = np.empty(size, np.int8)
-        indices = np.empty(size, np.uint8)
+        sides = np.empty(size if signed else 0, np.int8)
+        indices = np.empty(sides.size, np.uint8)
         n = r = 0
-        for m, mapping in zip(self.levels, self.maps, strict=True):
+        for m, short in zip(self.levels, self.maps, strict=True):
+            mapping = whole_mapping(short)
             keys = m.classic if self.classical else m.learned
             for s, k, rests, e, known in zip(
                 m.symbols, keys, m.rests, m.ends, m.known, strict=True
             ):
                 if self.limited and known.size:
                     rests = np.where(known, np.int8(KNOWN), rests)
-                n = _compact(
-                    s, k, rests, e, mapping, self.skip, symbols, tables, indices, sides,
-                    ends[r : r + e.size], n,
+                here = ends[r : r + e.size]
+                found = _compact(
+                    s, k, rests, e, mapping, self.skip, signed, symbols[n:], tables[n:],
+                    indices[n:], sides[n:], here,
                 )  # fmt: skip
+                here += n
+                n += found
                 r += e.size
         words = np.empty(5 * n + 8, np.uint16)
         t = self.tables
-        signs = rans.RAW_SIGNS
-        if (self.expects or self.limited) and not self.classical:
-            signs = (sides[:n], indices[:n], self.signs.freq)
+        signs = (sides[:n], indices[:n], self.signs.freq) if signed else rans.RAW_SIGNS
         first = rans.encode_runs(
             symbols[:n],
             tables[:n],

@@ -26,6 +26,7 @@ HINTS = 2
 # floor(v / step) = v (floor(2**50 / step) + 1) >> 50 exactly, where v < 4096 step and step <= 2**19
 _RECIPROCAL_BITS = 50
 _LARGEST_RECIPROCAL = 1 << 19
+_NONE_HIDDEN = np.zeros((0, 0, 0), bool)
 Shape = tuple[int, int, int]
 
 
@@ -127,20 +128,21 @@ def roomy(shape: Shape) -> np.ndarray:
     return np.zeros(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
 
 
-@numba.njit(cache=True, nogil=True)
-def _subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.empty(b.shape, np.int32)
-    _subtract_rows(a, b, out)
-    return out
-
-
 @kernel()
-def _subtract_rows(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+def _subtract(a: np.ndarray, b: np.ndarray, hidden: np.ndarray, out: np.ndarray) -> None:
+    """What ``b`` leaves of ``a``; nothing where it is ``hidden`` (empty: nowhere)."""
+    some = hidden.size > 0
     for z in range(b.shape[0]):
         for y in range(b.shape[1]):
             here, there, to = a[z, y], b[z, y], out[z, y]
-            for x in range(to.size):
-                to[x] = np.int32(np.int64(here[x]) - np.int64(there[x]))
+            if some:
+                free = hidden[z, y]
+                for x in range(to.size):
+                    left = np.int32(np.int64(here[x]) - np.int64(there[x]))
+                    to[x] = np.int32(0) if free[x] else left
+            else:
+                for x in range(to.size):
+                    to[x] = np.int32(np.int64(here[x]) - np.int64(there[x]))
 
 
 @kernel()
@@ -286,7 +288,7 @@ class Predicted:
         tile: np.ndarray | None,
         hidden: np.ndarray | None = None,
     ):
-        self._hidden = hidden if hidden is not None and hidden.any() else None
+        self._hidden = hidden if hidden is not None and hidden.any() else _NONE_HIDDEN
         self._shapes = level_shapes(shape, levels)
         self._tile = tile
         self._stride = 1
@@ -320,11 +322,12 @@ class Predicted:
         """What the prediction of the band leaves over (int32)."""
         assert self._tile is not None
         stride = 1 << (self._levels if band == 0 else self._level - 1)
-        level = self._tile[::stride, ::stride, ::stride]
-        out = _subtract(level if band == 0 else band_view(level, band), self.predicted)
-        if self._hidden is not None:
-            hidden = self._hidden[::stride, ::stride, ::stride]
-            out[hidden if band == 0 else band_view(hidden, band)] = 0
+        out = np.empty(self.predicted.shape, np.int32)
+        level, hidden = (
+            a if band == 0 else band_view(a, band)
+            for a in (a[::stride, ::stride, ::stride] for a in (self._tile, self._hidden))
+        )
+        _subtract(level, self.predicted, hidden, out)
         return out
 
     def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
