@@ -17,6 +17,7 @@ from volcodec.entropy.contexts import EXACT, FEATURES, LOG
 from volcodec.entropy.expectation import CLASSES
 from volcodec.entropy.products import ACTIVATION
 from volcodec.entropy.rows import LANES, SLACK, amid_zeros
+from volcodec.transform.layers import no_hints
 from volcodec.transform.pyramid import BAND_ORDER
 
 
@@ -30,7 +31,7 @@ def test_logarithms_of_vectors() -> None:
     """The same by a polynomial, for whatever a feature can be the logarithm of."""
     state, parent = (contexts.LevelState.empty(s) for s in ((2, 2, 2 * 4100), (0, 0, 0)))
     for d in range(2):  # as hints, at even and at odd places
-        hints = np.zeros((2, 1, 1, 4100), np.uint16)
+        hints = no_hints((1, 1, 4100))
         hints[0, 0, 0, d::2] = np.arange(d, d + 2 * hints[0, 0, 0, d::2].size, 2)
         out = np.zeros((FEATURES, 2050 + SLACK), np.uint8)
         where = np.zeros(2050 + SLACK, np.int32)
@@ -198,7 +199,8 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
     if with_parent:
         parent.mag[5, 1:3, 1:4, 1:4] = above
         parent.close_band(5, (2, 3, 3))
-    hints = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape)).astype(np.uint16)
+    hints = no_hints(shape)
+    hints[...] = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape))
     for offset in CLASSES:
         out = np.full((FEATURES, 60 + SLACK), 99, np.uint8)
         where = np.zeros(60 + SLACK, np.int32)

@@ -29,6 +29,7 @@ from volcodec.entropy.rows import SLACK, amid_zeros
 from volcodec.entropy.tables import COST_BITS, PROB_BITS
 from volcodec.quantiser import decide
 from volcodec.training.codebook import cluster
+from volcodec.transform.layers import no_hints
 
 
 def neighbours(v: np.ndarray, p: tuple[int, ...], axes: int) -> int:
@@ -181,7 +182,7 @@ def test_features_tell_the_expectation() -> None:
         out = np.zeros((contexts.FEATURES, 72 + SLACK), np.uint8)
         where, expected = np.zeros(72 + SLACK, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
-            state.mag, state.logs, parent.mag, parent.logs, np.zeros((2, *shape), np.uint16), 3,
+            state.mag, state.logs, parent.mag, parent.logs, no_hints(shape), 3,
             np.zeros(0, np.int64), shape, offset, kept, weights[c], 0, out, where, expected,
             np.zeros(0, np.uint8),
         )  # fmt: skip

@@ -440,7 +440,10 @@ class TileCoder:
         self, coding: int, head: bytes, made: Encoded | Adapted, values: np.ndarray,
         integers: np.ndarray, decoded: np.ndarray, unit: float, hidden: np.ndarray, s: Settings,
     ) -> Body | None:  # fmt: skip
-        """What codes ``values``, if anything: their ``integers`` come back ``decoded``, restored if it pays."""
+        """What codes ``values``; None where nothing can.
+
+        Their ``integers`` come back ``decoded``, restored where that pays.
+        """
         loss = misses.loss(values, decoded, unit, hidden, s)
         flags = 0
         if np.isinf(s.bound) and coding in TRANSFORMED + CLOSED:

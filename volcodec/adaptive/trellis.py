@@ -16,7 +16,6 @@ from ..entropy.expectation import unpack
 from ..entropy.places import place, scatter
 from ..entropy.rows import SLACK
 from ..entropy.streams import NO_OFFSET, LevelRuns, expectations, read_expectations
-from ..entropy.tables import roomy
 from ..entropy.trellis import CHAINS
 from ..errors import FormatError
 from ..scales import (
@@ -158,7 +157,7 @@ class _Pass:
         ``runs``: offsets and expectations of the level and, encoding, its symbols.
         """
         mag = empty_state(self.shapes, level)
-        kept = roomy(np.zeros(mag.mag.shape, np.int32))
+        kept = contexts.roomy(mag.mag.shape, np.int32)
         tones = _NO_TONES
         self.layers.open(level)
         given = iter(runs.symbols)

@@ -50,14 +50,14 @@ class LevelState:
         """For a level whose lifted array has ``shape`` (the level's input)."""
         z, y, x = half_shape(shape)
         full = (8, z + 2, y + 2, x + 2)
-        return cls(_roomy(full, np.uint16), _roomy((2, *full), np.uint8))
+        return cls(roomy(full, np.uint16), roomy((2, *full), np.uint8))
 
     def close_band(self, band: int, shape: tuple[int, int, int]) -> None:
         """Take the logarithms of a band that is complete."""
         _logarithms(self.mag, band, self.logs, *shape)
 
 
-def _roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Zeros, with memory behind them that vectors may reach into."""
     size = int(np.prod(shape))
     return np.zeros(size + SLACK, dtype)[:size].reshape(shape)
@@ -94,7 +94,8 @@ def features(
 
     Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
     (FEATURES, at least count + SLACK)) belongs to position ``where[j]`` (int32, as many). Returns
-    the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`.
+    the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`;
+    ``hints`` (uint16, (HINTS, *shape)) have memory behind them.
 
     ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
     ``weights`` (int32, 8) from the band's decoded ``symbols`` (see :func:`.rows.amid_zeros`), which
@@ -108,8 +109,7 @@ def features(
     rows = 2 * OWN + (PARENT if parent_mag.shape[1] > 2 else 0) + 2 * before.size
     return _features(
         mag, logs, parent_mag, parent_logs, hints, band, before, shape, offset, symbols, weights,
-        halved, np.empty((2, shape[2] + 2 + SLACK), np.uint16), (1 << 20) // (4 * rows) + 1,
-        out, where, expected, classic,
+        halved, (1 << 20) // (4 * rows) + 1, out, where, expected, classic,
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _features(
     mag: np.ndarray, logs: np.ndarray, parent_mag: np.ndarray, parent_logs: np.ndarray,
     hints: np.ndarray, band: int, before: np.ndarray, shape: tuple[int, int, int],
     offset: tuple[int, int, int], symbols: np.ndarray, weights: np.ndarray, halved: int,
-    told: np.ndarray, reciprocal: int, out: np.ndarray, where: np.ndarray, expected: np.ndarray,
+    reciprocal: int, out: np.ndarray, where: np.ndarray, expected: np.ndarray,
     classic: np.ndarray,
 ) -> int:  # fmt: skip
     oz, oy, ox = offset
@@ -127,13 +127,9 @@ def _features(
     j = 0
     for z in range(oz + 1, shape[0] + 1, 2):
         for y in range(oy + 1, shape[1] + 1, 2):
-            for h in range(HINTS):
-                source, copy = hints[h, z - 1, y - 1, ox:], told[h]
-                for x in range(source.size):
-                    copy[x] = source[x]
             for first in range(0, half, LANES):
                 found = feature_block(
-                    mag, logs, parent_mag, parent_logs, told, band, before, z, y, oz, oy, ox,
+                    mag, logs, parent_mag, parent_logs, hints, band, before, z, y, oz, oy, ox,
                     first, half - first, i + first, symbols, weights, halved, expected, reciprocal,
                     classic, j, out, where,
                 )  # fmt: skip

@@ -177,7 +177,7 @@ def feature_block(
 
     ``z``, ``y`` count in arrays with a margin, ``oz``, ``oy``, ``ox`` is the offset of the class,
     ``count`` how many of the positions there are, ``here`` the place of the first in the class.
-    ``hints`` (uint16, (2, ...)) is the row alone. Of arrays that are empty nothing is written:
+    Of arrays that are empty nothing is written:
 
     - ``expected`` (int32) takes the expectation of each position, by ``weights`` (int32, 8) from
       ``symbols`` (int32, with a margin and room), which are ``halved``, if 1;
@@ -212,56 +212,76 @@ def feature_block(
             after_it, _ = v.pairs(b.gep(p, [I64(2)]))
             return itself, b.add(before_it, after_it)
 
-        _, along = around(0, 0)
-        faces = [around(0, -1), around(0, 1), around(-1, 0), around(1, 0)]
-        diagonals = [around(dz, dy) for dz in (-1, 1) for dy in (-1, 1)]
-        own = [
-            along,
-            v.sum(*(itself for itself, _ in faces[:2])),
-            v.sum(*(itself for itself, _ in faces[2:])),
-            v.sum(*(sides for _, sides in faces), *(itself for itself, _ in diagonals)),
-            v.sum(*(sides for _, sides in diagonals)),
-        ]
-        told = [v.pairs(hint_rows.at(I64(i), b.shl(first, one)))[0] for i in (0, 1)]
-        above = [cgutils.alloca_once_value(b, _all(0)) for _ in range(3)]
-        has_parent = b.icmp_signed(">", parents.shape[1], I64(2))
-        up = b.add(first, one)
-        with b.if_then(has_parent):
-            pz, py = (b.add(b.lshr(b.sub(i, one), one), one) for i in (z, y))
-            for i in (0, 1):
-                b.store(v.bytes(parent_log_rows.at(I64(i), band, pz, py, up)), above[i])
-            side_z, side_y = (b.sub(b.shl(o, one), one) for o in (oz, oy))
-            near = v.sum(
-                v.halves(parents.at(band, pz, py, b.add(first, b.shl(ox, one)))),
-                v.halves(parents.at(band, pz, b.add(py, side_y), up)),
-                v.halves(parents.at(band, b.add(pz, side_z), py, up)),
-            )
-            b.store(v.log(near), above[2])
-        some = cgutils.alloca_once_value(
-            b, v.any(*own, *told, *(b.load(place) for place in above[:2]))
-        )
-        beside = cgutils.alloca_once_value(b, _all(0))  # sum over the siblings
-        siblings = befores.shape[0]
-        at = b.add(x, one)
-        with cgutils.for_range(b, siblings) as loop:
-            sibling = b.load(befores.at(loop.index))
-            for f in (0, 1):
-                seen = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
-                b.store(v.any(b.load(some), seen), some)
-                b.store(b.add(b.load(beside), seen), beside)
-        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
-        there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
-        mask = b.and_(b.icmp_unsigned("!=", b.load(some), _all(0)), there)
-        bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), I64)
-        expectation, context_ = (cgutils.alloca_once_value(b, _all(0)) for _ in "ec")
-
         def wanted(array: Array) -> Any:
             return b.icmp_signed(">", array.shape[len(array.shape) - 1], I64(0))
 
-        def put(row: Any, value: Any) -> None:
-            store(b, b.trunc(v.squeeze(value, mask), _BYTES), outs.at(row, column))
+        has_parent = b.icmp_signed(">", parents.shape[1], I64(2))
+        up = b.add(first, one)
+        pz, py = (b.add(b.lshr(b.sub(i, one), one), one) for i in (z, y))
+        siblings = befores.shape[0]
+        at = b.add(x, one)
+        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
+        there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
 
-        with b.if_then(b.icmp_unsigned("!=", bits, I64(0))):
+        # whether anything at all is near: most of what is empty is left after this
+        near = []
+        for dz in (-1, 0, 1):
+            for dy in (-1, 0, 1):
+                p = mags.at(band, b.add(z, I64(dz)), b.add(y, I64(dy)), x)
+                near += [load(b, p, _WORDS), load(b, b.gep(p, [I64(2)]), _WORDS)]
+        here_z, here_y, here_x = b.sub(z, one), b.sub(y, one), b.add(b.shl(first, one), ox)
+        hints = [hint_rows.at(I64(i), here_z, here_y, here_x) for i in (0, 1)]
+        near += [load(b, p, _WORDS) for p in hints]
+        seen = cgutils.alloca_once_value(b, v.any(*near))
+        with b.if_then(has_parent):
+            rows = [v.bytes(parent_log_rows.at(I64(i), band, pz, py, up)) for i in (0, 1)]
+            b.store(v.any(b.load(seen), *rows), seen)
+        with cgutils.for_range(b, siblings) as loop:
+            sibling = b.load(befores.at(loop.index))
+            rows = [
+                b.zext(load(b, log_rows.at(I64(f), sibling, z, y, at), _HALVES), _WORDS)
+                for f in (0, 1)
+            ]
+            b.store(v.any(b.load(seen), *rows), seen)
+        some = b.icmp_unsigned("!=", b.load(seen), _all(0))
+        bits = cgutils.alloca_once_value(b, ir.IntType(LANES)(0))
+        expectation, context_ = (cgutils.alloca_once_value(b, _all(0)) for _ in "ec")
+        none = ir.IntType(LANES)(0)
+        with b.if_then(b.icmp_unsigned("!=", b.bitcast(some, ir.IntType(LANES)), none)):
+            _, along = around(0, 0)
+            faces = [around(0, -1), around(0, 1), around(-1, 0), around(1, 0)]
+            diagonals = [around(dz, dy) for dz in (-1, 1) for dy in (-1, 1)]
+            own = [
+                along,
+                v.sum(*(itself for itself, _ in faces[:2])),
+                v.sum(*(itself for itself, _ in faces[2:])),
+                v.sum(*(sides for _, sides in faces), *(itself for itself, _ in diagonals)),
+                v.sum(*(sides for _, sides in diagonals)),
+            ]
+            told = [v.pairs(p)[0] for p in hints]
+            above = [cgutils.alloca_once_value(b, _all(0)) for _ in range(3)]
+            with b.if_then(has_parent):
+                for i in (0, 1):
+                    b.store(v.bytes(parent_log_rows.at(I64(i), band, pz, py, up)), above[i])
+                side_z, side_y = (b.sub(b.shl(o, one), one) for o in (oz, oy))
+                nearest = v.sum(
+                    v.halves(parents.at(band, pz, py, b.add(first, b.shl(ox, one)))),
+                    v.halves(parents.at(band, pz, b.add(py, side_y), up)),
+                    v.halves(parents.at(band, b.add(pz, side_z), py, up)),
+                )
+                b.store(v.log(nearest), above[2])
+            found = cgutils.alloca_once_value(
+                b, v.any(*own, *told, *(b.load(place) for place in above[:2]))
+            )
+            beside = cgutils.alloca_once_value(b, _all(0))  # sum over the siblings
+            with cgutils.for_range(b, siblings) as loop:
+                sibling = b.load(befores.at(loop.index))
+                for f in (0, 1):
+                    told_by = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
+                    b.store(v.any(b.load(found), told_by), found)
+                    b.store(b.add(b.load(beside), told_by), beside)
+            mask = b.and_(b.icmp_unsigned("!=", b.load(found), _all(0)), there)
+            b.store(b.bitcast(mask, ir.IntType(LANES)), bits)
             logs_ = [v.log(value) for value in own]
             with b.if_then(wanted(classic)):
                 total = v.sum(*logs_, *logs_, *(b.load(place) for place in above), b.load(beside))
@@ -273,21 +293,25 @@ def feature_block(
                 e = b.ashr(e, splat(b, b.trunc(halved, I32), LANES))
                 b.store(b.select(mask, e, _all(0)), expectation)
             with b.if_then(wanted(outs)):
+
+                def put(row: Any, value: Any) -> None:
+                    store(b, b.trunc(v.squeeze(value, mask), _BYTES), outs.at(row, column))
+
                 e = b.load(expectation)
                 whole = b.shl(b.ashr(b.add(e, _all(HALF)), _all(BITS)), _all(BITS))
-                rows = [
+                features = [
                     *logs_,
                     *(b.load(place) for place in above),
                     *(v.log(value) for value in told),
                     v.log(v.size(e)),
                     b.shl(v.size(b.sub(e, whole)), _all(2)),
                 ]
-                for f, value in enumerate(rows):
+                for f, value in enumerate(features):
                     put(I64(f), value)
                 with cgutils.for_range(b, siblings) as loop:
                     sibling = b.load(befores.at(loop.index))
                     for f in (0, 1):
-                        row = b.add(b.add(I64(len(rows)), b.shl(loop.index, one)), I64(f))
+                        row = b.add(b.add(I64(len(features)), b.shl(loop.index, one)), I64(f))
                         put(row, v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at)))
                 places = b.add(lanes, splat(b, b.trunc(here, I32), LANES))
                 store(b, v.squeeze(places, mask), wheres.at(column))
@@ -295,8 +319,9 @@ def feature_block(
             v.store_within(expected, here, b.load(expectation), count)
         with b.if_then(wanted(classic)):
             v.store_within(classic, here, b.trunc(b.load(context_), _BYTES), count)
-        found = b.zext(b.ctpop(b.bitcast(mask, ir.IntType(LANES))), I64)
-        return b.or_(b.or_(bits, b.shl(found, I64(32))), I64(int(v.squeezes) << LANES))
+        found = b.zext(b.ctpop(b.load(bits)), I64)
+        which = b.or_(b.zext(b.load(bits), I64), b.shl(found, I64(32)))
+        return b.or_(which, I64(int(v.squeezes) << LANES))
 
     return signature, generate
 

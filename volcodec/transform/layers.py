@@ -56,6 +56,12 @@ def level_shapes(shape: Shape, levels: int) -> list[Shape]:
     return out
 
 
+def no_hints(shape: Shape) -> np.ndarray:
+    """Zeros (uint16) for the hints of a band, and memory that vectors may reach into."""
+    size = HINTS * shape[0] * shape[1] * shape[2]
+    return np.zeros(size + 4 * SLACK, np.uint16)[:size].reshape(HINTS, *shape)
+
+
 @numba.njit(cache=True, nogil=True)
 def _reciprocal(step: int) -> int:
     """What :func:`_in_steps` multiplies by instead of dividing; 0 where it has to divide."""
@@ -233,8 +239,8 @@ class Lifted:
     def hints(self, band: int, step: int) -> np.ndarray:
         """uint16 (HINTS, *band shape)."""
         if band == 0:
-            return np.zeros((HINTS, *self.low.shape), np.uint16)
-        out = np.empty((HINTS, *band_shape(self._shapes[self._level - 1], band)), np.uint16)
+            return no_hints(self.low.shape)
+        out = no_hints(band_shape(self._shapes[self._level - 1], band))
         _low_hints(self.low, band, step, out)
         return out
 
@@ -309,9 +315,9 @@ class Predicted:
         """uint16 (HINTS, *band shape); predicts the band on the way."""
         if band == 0:
             self.predicted = np.zeros(self.low.shape, np.int32)
-            return np.zeros((HINTS, *self.low.shape), np.uint16)
+            return no_hints(self.low.shape)
         shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
-        out = np.empty((HINTS, *shape), np.uint16)
+        out = no_hints(shape)
         self.predicted = np.empty(shape, np.int32)
         _predict(self._whole, band, step, self.predicted, out)
         if self.kept is not None:
