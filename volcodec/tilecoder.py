@@ -399,7 +399,7 @@ class TileCoder:
             if found is None or np.abs(integers.astype(np.int64) - found).max() > LARGEST:
                 return None
             head, base = prefix(shift, weight), found
-        left = integers - base
+        left = integers if before is None else integers - base
         made: Encoded | Adapted | None
         if bank == "adaptive":
             made = self.decoder.adaptive.encode(left, s.levels, step, free, s.scales)
@@ -417,7 +417,7 @@ class TileCoder:
                 made, coding = learned, TRELLIS_ADAPTIVE
         if m.domain == "bits":
             return Body(coding, head, made, b"")
-        decoded = made.decoded + base
+        decoded = made.decoded if before is None else made.decoded + base
         return self._body(coding, head, made, values, integers, decoded, unit, hidden, s)
 
     def _on_base(self, values: np.ndarray, hidden: np.ndarray, s: Settings) -> Body | None:
@@ -456,7 +456,8 @@ class TileCoder:
                 less = misses.loss(values, restored, unit, hidden, s)
                 if not np.isfinite(s.worth) or len(packed) + less <= loss:
                     head, flags, decoded, loss = packed + head, RESTORED, restored, less
-        fix = misses.fix(values, decoded, unit, hidden, s)
+        within = coding in CLOSED and s.mapping.on_lattice and not s.exact
+        fix = b"" if within else misses.fix(values, decoded, unit, hidden, s)
         return None if fix is None else Body(coding, head, made, fix, loss, flags)
 
     def _has_cliffs(self, values: np.ndarray, look: Look, bank: str, s: Settings) -> bool:

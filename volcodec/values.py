@@ -80,10 +80,12 @@ class Mapping:
     def to_integers(self, values: np.ndarray, unit: float) -> np.ndarray | None:
         """``values`` (native dtype, finite) in multiples of ``unit`` as int32; None on overflow."""
         pitch = self.pitch if self.on_lattice else 1.0
+        most = self.largest(unit)
+        if self.on_lattice and values.dtype.kind in "iu" and self._plain(unit, most):
+            return values.astype(np.int32)
         if values.dtype == np.float16:  # numba has none
             values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
-        most = self.largest(unit)
         largest = _to_integers(
             values.reshape(-1),
             self.origin,
@@ -94,6 +96,12 @@ class Mapping:
             out.reshape(-1),
         )
         return out if largest <= most else None
+
+    def _plain(self, unit: float, most: int) -> bool:
+        """Whether integers of the dtype are the multiples of ``unit`` themselves."""
+        of = np.iinfo(self.dtype)
+        alone = self.origin == 0 and self.pitch == 1 and unit == 1
+        return alone and -most <= of.min and of.max <= most
 
     def to_values(
         self, integers: np.ndarray, unit: float, outliers: np.ndarray | None
