@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from volumes import random_of
 
-from volcodec.transform.layers import _predict, roomy
-from volcodec.transform.pyramid import band_shape
+from volcodec.transform.layers import _predict, _rebuild, roomy
+from volcodec.transform.pyramid import band_shape, band_view
+from volcodec.transform.rows import NARROW, SLACK
 
 
 def interpolated(r: np.ndarray, band: int, step: int, at: tuple[int, ...]) -> list[int]:
@@ -40,7 +41,8 @@ def interpolated(r: np.ndarray, band: int, step: int, at: tuple[int, ...]) -> li
     "shape", [(2, 2, 2), (3, 4, 5), (6, 1, 1), (2, 1, 19), (1, 17, 9), (8, 7, 18), (5, 9, 35)]
 )
 @pytest.mark.parametrize(
-    ("most", "step"), [(40, 1), (3000, 9), (1 << 27, 2047), (1 << 30, 1 << 21)]
+    ("most", "step"),
+    [(40, 1), (3000, 9), (1 << 24, 1), (1 << 24, 1 << 20), (1 << 27, 2047), (1 << 30, 1 << 21)],
 )
 def test_interpolation(shape: tuple[int, int, int], most: int, step: int) -> None:
     random = random_of(f"interpolated {shape} {most}")
@@ -51,7 +53,29 @@ def test_interpolation(shape: tuple[int, int, int], most: int, step: int) -> Non
         if 0 in size:
             continue
         p, hints = np.zeros(size, np.int32), np.zeros((2, *size), np.uint16)
-        _predict(r, band, step, p, hints)
-        for at in np.ndindex(size):
-            told = [int(p[at]), int(hints[0][at]), int(hints[1][at])]
-            assert told == interpolated(r, band, step, at)
+        for narrow in (False, True)[: 1 + (most <= NARROW)]:
+            _predict(r, band, step, narrow, p, hints)
+            for at in np.ndindex(size):
+                told = [int(p[at]), int(hints[0][at]), int(hints[1][at])]
+                assert told == interpolated(r, band, step, at)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (2, 3, 70), (6, 5, 64)])
+def test_rebuilding(shape: tuple[int, int, int]) -> None:
+    random = random_of(f"rebuilt {shape}")
+    for band in range(1, 8):
+        whole = roomy(shape)
+        whole[...] = random.integers(-99, 99, shape)
+        expected = whole.copy()
+        size = band_shape(shape, band)
+        if 0 in size:
+            continue
+        p, q = (random.integers(-most, most, size).astype(np.int32) for most in (1 << 20, 9))
+        around = whole.base.copy()
+        bits = _rebuild(p, q, 101, band, 2, whole)
+        band_view(expected, band)[...] = p + 101 * q
+        np.testing.assert_array_equal(whole, expected)
+        around[SLACK : SLACK + whole.size] = expected.reshape(-1)
+        np.testing.assert_array_equal(whole.base, around)
+        largest = int(np.abs(p + 101 * q).max())
+        assert max(largest - 1, 0).bit_length() <= bits.bit_length() <= largest.bit_length()

@@ -20,7 +20,15 @@ import numpy as np
 from ..entropy.expectation import BITS, whole_of
 from ..kernel import inlined, kernel
 from .pyramid import Pyramid, band_shape, band_view, half_shape
-from .rows import LANES, SLACK, predict_block
+from .rows import (
+    LANES,
+    NARROW,
+    NARROW_LANES,
+    SLACK,
+    predict_block,
+    predict_narrow,
+    rebuild_block,
+)
 
 HINTS = 2
 # floor(v / step) = v (floor(2**50 / step) + 1) >> 50 exactly, where v < 4096 step and step <= 2**19
@@ -114,17 +122,25 @@ def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
 
 
 @kernel()
-def _predict(r: np.ndarray, band: int, step: int, p: np.ndarray, hints: np.ndarray) -> None:
+def _predict(
+    r: np.ndarray, band: int, step: int, narrow: bool, p: np.ndarray, hints: np.ndarray
+) -> None:
     """Interpolate a band from the decoded positions of a level, with hints in steps.
 
     Along each axis that the band is high on, cubic where four neighbours exist, else linear, else
     the neighbour itself; then the mean over the axes. Hints: how far the axes disagree (for one
-    axis, cubic and linear), and the differences across the position. ``r`` is roomy.
+    axis, cubic and linear), and the differences across the position. ``r`` is roomy; ``narrow``:
+    whether its values are all below NARROW.
     """
     inverse = 1.0 / step
     for z in range(p.shape[0]):
         for y in range(p.shape[1]):
-            for first in range(0, p.shape[2], LANES):
+            begin = 0
+            if narrow:
+                while begin + NARROW_LANES <= p.shape[2]:
+                    predict_narrow(r, band, z, y, begin, step, inverse, p, hints)
+                    begin += NARROW_LANES
+            for first in range(begin, p.shape[2], LANES):
                 predict_block(r, band, z, y, first, step, inverse, p, hints)
 
 
@@ -152,12 +168,34 @@ def _subtract(a: np.ndarray, b: np.ndarray, hidden: np.ndarray, out: np.ndarray)
 
 
 @kernel()
-def _rebuild(p: np.ndarray, q: np.ndarray, step: int, out: np.ndarray) -> None:
+def _keep(p: np.ndarray, least: int, most: int) -> None:
+    """Bring predictions within limits."""
+    for i in range(p.size):
+        p[i] = max(least, min(p[i], most))
+
+
+@kernel()
+def _rebuild(
+    p: np.ndarray, q: np.ndarray, step: int, band: int, stride: int, out: np.ndarray
+) -> int:
+    """What is predicted and ``step`` times ``q``, to where a band lies in ``out``: at its offset,
+    ``stride`` apart, 2 where ``out`` is roomy. Bits of which the highest is the largest value's.
+    """
+    bits = np.int64(0)
+    oz, oy, ox = band >> 2 & 1, band >> 1 & 1, band & 1
     for z in range(p.shape[0]):
         for y in range(p.shape[1]):
-            here, there, to = p[z, y], q[z, y], out[z, y]
-            for x in range(here.size):
-                to[x] = np.int32(np.int64(here[x]) + step * np.int64(there[x]))
+            begin = 0
+            if stride == 2:
+                while begin + NARROW_LANES <= p.shape[2]:
+                    bits |= rebuild_block(p, q, step, z, y, begin, out, oz, oy, ox)
+                    begin += NARROW_LANES
+            here, there, to = p[z, y], q[z, y], out[stride * z + oz, stride * y + oy]
+            for x in range(begin, here.size):
+                value = np.int32(np.int64(here[x]) + step * np.int64(there[x]))
+                to[stride * x + ox] = value
+                bits |= value ^ (value >> 31)
+    return bits
 
 
 @kernel()
@@ -303,6 +341,7 @@ class Predicted:
         self.predicted = np.empty((0, 0, 0), np.int32)
         self.low = np.zeros(self._shapes[levels], np.int32)
         self._whole = self.low
+        self._bits = 0  # of all values so far
 
     def open(self, level: int) -> None:
         """Begin a level (0: the volume has none, only a low band)."""
@@ -319,9 +358,9 @@ class Predicted:
         shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
         out = no_hints(shape)
         self.predicted = np.empty(shape, np.int32)
-        _predict(self._whole, band, step, self.predicted, out)
+        _predict(self._whole, band, step, self._bits < NARROW, self.predicted, out)
         if self.kept is not None:
-            np.clip(self.predicted, *self.kept.astype(np.int32), out=self.predicted)
+            _keep(self.predicted.reshape(-1), *self.kept.astype(np.int32))
         return out
 
     def coefs(self, band: int) -> np.ndarray:
@@ -339,11 +378,11 @@ class Predicted:
     def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
         """Take the quantised residuals of a band."""
         if band == 0:
-            _rebuild(self.predicted, q, step, self.low)
+            self._bits |= _rebuild(self.predicted, q, step, 0, 1, self.low)
             if self._level:
                 self._whole[::2, ::2, ::2] = self.low
         else:
-            _rebuild(self.predicted, q, step, band_view(self._whole, band))
+            self._bits |= _rebuild(self.predicted, q, step, band, 2, self._whole)
 
     def close(self, back: tuple[int, int], share: int) -> None:
         """The level is complete."""

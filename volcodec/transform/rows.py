@@ -1,7 +1,7 @@
-"""Interpolation of eight positions of a row at once, by vectors of 64-bit integers.
+"""Interpolation of positions of a row at once, by vectors of integers, and what is added to it.
 
 What :mod:`.layers` says of the closed loop, written in LLVM's own language, for a compiler does not
-make vectors of loops over this many rows.
+make vectors of loops over this many rows, nor writes every other element of one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from numba.extending import intrinsic
 
 from ..vectors import F64, I16, I32, I64, Array, load, same, splat, store
 
-LANES = 8
+LANES = 8  # positions at once
+NARROW_LANES = 16  # where all values are below NARROW
+NARROW = 1 << 24
 SLACK = 4 * LANES  # elements that may be read before the beginning and past the end of an array
 LARGEST = 4095  # of a hint
-_LONGS = ir.VectorType(I64, LANES)
-
-
-def _all(value: int) -> Any:
-    return same(_LONGS, value)
+_WORDS = ir.VectorType(I32, NARROW_LANES)
 
 
 def _smaller(b: Any, x: Any, y: Any) -> Any:
@@ -34,123 +32,197 @@ def _larger(b: Any, x: Any, y: Any) -> Any:
 
 
 def _size(b: Any, x: Any) -> Any:
-    return _larger(b, x, b.sub(_all(0), x))
+    return _larger(b, x, b.sub(same(x.type, 0), x))
 
 
 def _store(b: Any, values: Any, element: Any, pointer: Any, count: Any) -> None:
     """Store as many lanes as there are positions left in the row."""
-    short = b.trunc(values, ir.VectorType(element, LANES))
-    enough = b.icmp_signed(">=", count, I64(LANES))
+    lanes = values.type.count
+    narrow = values.type.element.width > element.width
+    short = b.trunc(values, ir.VectorType(element, lanes)) if narrow else values
+    enough = b.icmp_signed(">=", count, I64(lanes))
     with b.if_else(enough) as (whole, part):
         with whole:
             store(b, short, pointer)
         with part:
-            for lane in range(LANES - 1):
+            for lane in range(lanes - 1):
                 with b.if_then(b.icmp_signed("<", I64(lane), count)):
                     one = b.extract_element(short, I32(lane))
                     b.store(one, b.gep(pointer, [I64(lane)]))
 
 
-@intrinsic  # type: ignore[misc]
-def predict_block(
-    typingctx: Any, r: Any, band: Any, bz: Any, by: Any, first: Any, step: Any, inverse: Any,
-    p: Any, hints: Any,
-) -> Any:  # fmt: skip
-    """Interpolate the positions ``first`` to ``first + 7`` of a row (bz, by) of ``band`` from ``r``
-    (int32, memory of SLACK on both sides), into ``p`` (int32) and ``hints`` (uint16, (2, ...)).
+def _interpolation(lanes: int, element: Any) -> Any:
+    """An intrinsic for so many positions, by integers of such a type."""
+    vector = ir.VectorType(element, lanes)
 
-    ``inverse``: one over ``step``, as float64.
+    def every(value: int) -> Any:
+        return same(vector, value)
+
+    @intrinsic  # type: ignore[misc]
+    def predict(
+        typingctx: Any, r: Any, band: Any, bz: Any, by: Any, first: Any, step: Any, inverse: Any,
+        p: Any, hints: Any,
+    ) -> Any:  # fmt: skip
+        """Interpolate positions of a row (bz, by) of ``band``, from ``first`` on, from ``r``
+        (int32, memory of SLACK on both sides), into ``p`` (int32) and ``hints`` (uint16, (2, ...)).
+
+        ``inverse``: one over ``step``, as float64.
+        """
+        n = types.intp
+        signature = types.void(r, n, n, n, n, n, types.float64, p, hints)
+
+        def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+            band, bz, by, first, step, inverse = arguments[1:7]
+            source, means, told = (
+                Array(context, b, signature.args[i], arguments[i]) for i in (0, 7, 8)
+            )
+            nz, ny, nx = source.shape
+            one, two, three = (I64(i) for i in (1, 2, 3))
+            high = [b.and_(b.lshr(band, I64(axis)), one) for axis in (2, 1, 0)]
+            z, y = (b.add(b.shl(i, one), o) for i, o in zip((bz, by), high, strict=False))
+            begin = b.shl(first, one)
+            x = b.add(begin, high[2])
+
+            def every_other(pointer: Any) -> Any:
+                kind = ir.VectorType(I32, 2 * lanes)
+                both = load(b, pointer, kind)
+                places = ir.Constant(ir.VectorType(I32, lanes), [I32(2 * i) for i in range(lanes)])
+                even = b.shuffle_vector(both, ir.Constant(kind, ir.Undefined), places)
+                return even if element is I32 else b.sext(even, vector)
+
+            def whole(value: Any) -> Any:
+                """A scalar in all lanes."""
+                return splat(b, value if element is I64 else b.trunc(value, element), lanes)
+
+            total, least, most, slope, linear = (
+                cgutils.alloca_once_value(b, every(0)) for _ in "12345"
+            )
+            fresh = cgutils.alloca_once_value(b, cgutils.true_bit)
+
+            def take(before: Any, after: Any, farther: Any) -> None:
+                """Add an axis: the neighbours, and the sum of those farther away."""
+                pair = b.add(before, after)
+                v = b.sub(b.mul(pair, every(9)), farther)  # 16 times the interpolated value
+                new = b.load(fresh)
+                for place, found in ((least, _smaller), (most, _larger)):
+                    b.store(b.select(new, v, found(b, b.load(place), v)), place)
+                b.store(b.add(b.load(total), v), total)
+                b.store(b.add(b.load(slope), _size(b, b.sub(after, before))), slope)
+                b.store(b.shl(pair, every(3)), linear)
+                b.store(cgutils.false_bit, fresh)
+
+            def across(i: Any, size: Any, row: Any) -> None:
+                """An axis along which rows lie side by side."""
+                below, above = b.sub(i, one), b.add(i, one)
+                above = b.select(b.icmp_signed("<", above, size), above, below)
+                wide = b.and_(
+                    b.icmp_signed(">=", i, three), b.icmp_signed("<", b.add(i, three), size)
+                )
+                low = b.select(wide, b.sub(i, three), below)
+                up = b.select(wide, b.add(i, three), above)
+                take(
+                    every_other(row(below)),
+                    every_other(row(above)),
+                    b.add(every_other(row(low)), every_other(row(up))),
+                )
+
+            with b.if_then(b.trunc(high[2], ir.IntType(1))):
+                two_apart = ir.Constant(vector, [element(2 * i) for i in range(lanes)])
+                here = b.add(two_apart, whole(begin))  # of the neighbour before
+                row = source.at(z, y, begin)
+                before = every_other(row)
+                last = b.icmp_signed("<", b.add(here, every(2)), whole(nx))
+                after = b.select(last, every_other(b.gep(row, [two])), before)
+                wide = b.and_(
+                    b.icmp_signed(">=", here, every(2)),
+                    b.icmp_signed("<", b.add(here, every(4)), whole(nx)),
+                )
+                farther = b.add(
+                    every_other(b.gep(row, [I64(-2)])), every_other(b.gep(row, [I64(4)]))
+                )
+                take(before, after, b.select(wide, farther, b.add(before, after)))
+            with b.if_then(b.trunc(high[1], ir.IntType(1))):
+                across(y, ny, lambda i: source.at(z, i, x))
+            with b.if_then(b.trunc(high[0], ir.IntType(1))):
+                across(z, nz, lambda i: source.at(i, y, x))
+
+            axes = b.add(b.add(*high[:2]), high[2])
+            sum_ = b.load(total)
+            alone = b.icmp_signed("==", axes, one)
+            half = b.ashr(b.add(sum_, every(8)), every(4))
+            quarter = b.ashr(b.add(sum_, every(16)), every(5))
+            mean = cgutils.alloca_once_value(b, b.select(alone, half, quarter))
+            floats = ir.VectorType(F64, lanes)
+            with b.if_then(b.icmp_signed("==", axes, three)):
+                part = b.sitofp(b.ashr(b.add(sum_, every(24)), every(4)), floats)
+                # never near a whole number
+                third = b.fmul(b.fadd(part, same(floats, 0.5)), same(floats, 1 / 3))
+                toward = b.fptosi(third, vector)
+                below = b.fcmp_ordered(">", b.sitofp(toward, floats), third)
+                b.store(b.sub(toward, b.zext(below, vector)), mean)
+            spread = b.select(
+                alone, _size(b, b.sub(sum_, b.load(linear))), b.sub(b.load(most), b.load(least))
+            )
+            count = b.sub(means.shape[2], first)
+            _store(b, b.load(mean), I32, means.at(bz, by, first), count)
+            top, highest = b.sub(b.shl(step, I64(12)), one), I64((1 << 31) - 1)
+            if element is I32:
+                top = b.select(b.icmp_signed("<", top, highest), top, highest)
+            limit = whole(top)
+            for i, value in enumerate((b.ashr(spread, every(2)), b.shl(b.load(slope), every(1)))):
+                # quotients below 2**12: half a step away from the next whole one is far enough
+                share = b.fadd(b.sitofp(_smaller(b, value, limit), floats), same(floats, 0.5))
+                steps = b.fptosi(b.fmul(share, splat(b, inverse, lanes)), vector)
+                _store(b, steps, I16, told.at(I64(i), bz, by, first), count)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return predict
+
+
+predict_block, predict_narrow = _interpolation(LANES, I64), _interpolation(NARROW_LANES, I32)
+
+
+@intrinsic  # type: ignore[misc]
+def rebuild_block(
+    typingctx: Any, p: Any, q: Any, step: Any, z: Any, y: Any, first: Any, out: Any, oz: Any,
+    oy: Any, ox: Any,
+) -> Any:  # fmt: skip
+    """Add ``step`` times ``q`` to ``p`` (int32, a band's shape), sixteen positions of a row, and
+    store them where the band lies in ``out`` (int32, with SLACK), at (oz, oy, ox) + 2 (z, y, x).
+
+    Returns bits of which the highest is that of the largest value.
     """
     n = types.intp
-    signature = types.void(r, n, n, n, n, n, types.float64, p, hints)
+    signature = types.int64(p, q, n, n, n, n, out, n, n, n)
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        band, bz, by, first, step, inverse = arguments[1:7]
-        source, means, told = (
-            Array(context, b, signature.args[i], arguments[i]) for i in (0, 7, 8)
+        step, z, y, first = arguments[2:6]
+        means, symbols, whole = (
+            Array(context, b, signature.args[i], arguments[i]) for i in (0, 1, 6)
         )
-        nz, ny, nx = source.shape
-        one, two, three = (I64(i) for i in (1, 2, 3))
-        high = [b.and_(b.lshr(band, I64(axis)), one) for axis in (2, 1, 0)]
-        z, y = (b.add(b.shl(i, one), o) for i, o in zip((bz, by), high, strict=False))
-        begin = b.shl(first, one)
-        x = b.add(begin, high[2])
-
-        def every_other(pointer: Any) -> Any:
-            kind = ir.VectorType(I32, 2 * LANES)
-            both = load(b, pointer, kind)
-            even = ir.Constant(ir.VectorType(I32, LANES), [I32(2 * i) for i in range(LANES)])
-            return b.sext(b.shuffle_vector(both, ir.Constant(kind, ir.Undefined), even), _LONGS)
-
-        total, least, most, slope, linear = (cgutils.alloca_once_value(b, _all(0)) for _ in "12345")
-        fresh = cgutils.alloca_once_value(b, cgutils.true_bit)
-
-        def take(before: Any, after: Any, farther: Any) -> None:
-            """Add an axis: the neighbours, and the sum of those farther away."""
-            pair = b.add(before, after)
-            v = b.sub(b.mul(pair, _all(9)), farther)  # 16 times the interpolated value
-            new = b.load(fresh)
-            for place, found in ((least, _smaller), (most, _larger)):
-                b.store(b.select(new, v, found(b, b.load(place), v)), place)
-            b.store(b.add(b.load(total), v), total)
-            b.store(b.add(b.load(slope), _size(b, b.sub(after, before))), slope)
-            b.store(b.shl(pair, _all(3)), linear)
-            b.store(cgutils.false_bit, fresh)
-
-        def across(i: Any, size: Any, row: Any) -> None:
-            """An axis along which rows lie side by side."""
-            below, above = b.sub(i, one), b.add(i, one)
-            above = b.select(b.icmp_signed("<", above, size), above, below)
-            wide = b.and_(b.icmp_signed(">=", i, three), b.icmp_signed("<", b.add(i, three), size))
-            low = b.select(wide, b.sub(i, three), below)
-            up = b.select(wide, b.add(i, three), above)
-            take(
-                every_other(row(below)),
-                every_other(row(above)),
-                b.add(every_other(row(low)), every_other(row(up))),
-            )
-
-        with b.if_then(b.trunc(high[2], ir.IntType(1))):
-            lanes = ir.Constant(_LONGS, [I64(2 * i) for i in range(LANES)])
-            here = b.add(lanes, splat(b, begin, LANES))  # of the neighbour before
-            row = source.at(z, y, begin)
-            before = every_other(row)
-            last = b.icmp_signed("<", b.add(here, _all(2)), splat(b, nx, LANES))
-            after = b.select(last, every_other(b.gep(row, [two])), before)
-            wide = b.and_(
-                b.icmp_signed(">=", here, _all(2)),
-                b.icmp_signed("<", b.add(here, _all(4)), splat(b, nx, LANES)),
-            )
-            farther = b.add(every_other(b.gep(row, [I64(-2)])), every_other(b.gep(row, [I64(4)])))
-            take(before, after, b.select(wide, farther, b.add(before, after)))
-        with b.if_then(b.trunc(high[1], ir.IntType(1))):
-            across(y, ny, lambda i: source.at(z, i, x))
-        with b.if_then(b.trunc(high[0], ir.IntType(1))):
-            across(z, nz, lambda i: source.at(i, y, x))
-
-        axes = b.add(b.add(*high[:2]), high[2])
-        sum_ = b.load(total)
-        alone, twice = (b.icmp_signed("==", axes, I64(i)) for i in (1, 2))
-        half = b.ashr(b.add(sum_, _all(8)), _all(4))
-        quarter = b.ashr(b.add(sum_, _all(16)), _all(5))
-        part = b.sitofp(b.ashr(b.add(sum_, _all(24)), _all(4)), ir.VectorType(F64, LANES))
-        floats = [same(part.type, v) for v in (0.5, 1 / 3)]
-        third = b.fmul(b.fadd(part, floats[0]), floats[1])  # never near a whole number
-        whole = b.fptosi(third, _LONGS)
-        below = b.fcmp_ordered(">", b.sitofp(whole, part.type), third)
-        third = b.sub(whole, b.zext(below, _LONGS))
-        mean = b.select(alone, half, b.select(twice, quarter, third))
-        spread = b.select(
-            alone, _size(b, b.sub(sum_, b.load(linear))), b.sub(b.load(most), b.load(least))
+        two = I64(2)
+        at = [b.add(b.mul(i, two), o) for i, o in zip((z, y, first), arguments[7:], strict=True)]
+        by = splat(b, b.trunc(step, I32), NARROW_LANES)
+        added = b.mul(load(b, symbols.at(z, y, first), _WORDS), by)
+        values = b.add(load(b, means.at(z, y, first), _WORDS), added)
+        place = whole.at(*at)
+        parts = [load(b, b.gep(place, [I64(i)]), _WORDS) for i in (0, NARROW_LANES)]
+        odd = b.shuffle_vector(
+            *parts, ir.Constant(_WORDS, [I32(2 * i + 1) for i in range(NARROW_LANES)])
         )
-        count = b.sub(means.shape[2], first)
-        _store(b, mean, I32, means.at(bz, by, first), count)
-        for i, value in enumerate((b.ashr(spread, _all(2)), b.shl(b.load(slope), _all(1)))):
-            limit = splat(b, b.sub(b.shl(step, I64(12)), one), LANES)
-            # quotients of less than 2**12: half a step away from the next whole one is far enough
-            share = b.fadd(b.sitofp(_smaller(b, value, limit), part.type), floats[0])
-            steps = b.fptosi(b.fmul(share, splat(b, inverse, LANES)), _LONGS)
-            _store(b, steps, I16, told.at(I64(i), bz, by, first), count)
-        return context.get_dummy_value()
+        for part in (0, 1):
+            begin = part * NARROW_LANES // 2
+            order = [begin + i // 2 + NARROW_LANES * (i % 2) for i in range(NARROW_LANES)]
+            both = b.shuffle_vector(values, odd, ir.Constant(_WORDS, [I32(i) for i in order]))
+            store(b, both, b.gep(place, [I64(part * NARROW_LANES)]))
+        signs = b.ashr(values, same(_WORDS, 31))
+        bits = b.xor(values, signs)
+        for half in (8, 4, 2, 1):
+            places = [(i + half) % NARROW_LANES for i in range(NARROW_LANES)]
+            turned = ir.Constant(_WORDS, [I32(i) for i in places])
+            bits = b.or_(bits, b.shuffle_vector(bits, bits, turned))
+        return b.zext(b.extract_element(bits, I32(0)), I64)
 
     return signature, generate
