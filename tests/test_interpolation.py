@@ -71,11 +71,13 @@ def test_rebuilding(shape: tuple[int, int, int]) -> None:
         if 0 in size:
             continue
         p, q = (random.integers(-most, most, size).astype(np.int32) for most in (1 << 20, 9))
-        around = whole.base.copy()
+        memory = whole.base
+        assert memory is not None
+        around = memory.copy()
         bits = _rebuild(p, q, 101, band, 2, whole)
         band_view(expected, band)[...] = p + 101 * q
         np.testing.assert_array_equal(whole, expected)
         around[SLACK : SLACK + whole.size] = expected.reshape(-1)
-        np.testing.assert_array_equal(whole.base, around)
+        np.testing.assert_array_equal(memory, around)
         largest = int(np.abs(p + 101 * q).max())
         assert max(largest - 1, 0).bit_length() <= bits.bit_length() <= largest.bit_length()
