@@ -18,6 +18,7 @@ from volcodec.container import Reader
 from volcodec.decoder import VolumeDecoder
 from volcodec.entropy import rans as host_rans
 from volcodec.entropy import trellis as host_trellis
+from volcodec.entropy.tables import roomy
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _NONE = np.empty(0, np.int8)
@@ -64,7 +65,7 @@ def _coding(slots: Any, pairs: Any, signs: Any) -> tuple[np.ndarray, ...]:
     freq, start = pairs.numpy() & 0xFFFF, pairs.numpy() >> 16
     kinds = (np.uint16, np.uint16, np.uint8, np.uint16)
     parts = (freq, start, slots.numpy(), signs.numpy())
-    return tuple(a.astype(k) for a, k in zip(parts, kinds, strict=True))
+    return tuple(roomy(a.astype(k)) for a, k in zip(parts, kinds, strict=True))
 
 
 def _words(words: Any, offsets: Any, sizes: Any, tile: int) -> np.ndarray:

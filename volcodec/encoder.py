@@ -226,6 +226,8 @@ class VolumeEncoder:
             return s if free else exact
         if wish == "exact" and not free:
             return exact
+        if free and self.coder.quick:
+            return s  # masks take time, and the support is kept without them
         parts = 2 * min(2 * max(1, self.count // 24), _SUPPORT_TILES)
         chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
         if free and s.mapping.domain != "bits":

@@ -203,8 +203,9 @@ def encode_runs(
     ``ends`` are the ends of the runs. Words are written at the end of ``words`` (uint16, at least
     five per symbol); returns the position of the first. ``states`` (int64) takes the final states.
 
-    ``rests`` (int8), ``keys``, ``signs`` and ``limited``: see :func:`push_detail`; every sign is a
-    raw bit where ``rests`` is empty.
+    ``rests`` (int8), ``keys`` (uint8), ``signs`` (uint16) and ``limited``: see :func:`push_detail`;
+    every sign is a raw bit where ``rests`` is empty. ``freq`` and ``start`` (uint16) are those of
+    :class:`.Tables`; these and ``signs`` have memory behind them that vectors may read.
     """
     held = np.full(MAX_LANES, LOW, np.uint32)
     w = _encode(
