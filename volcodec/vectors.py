@@ -35,6 +35,27 @@ def store(b: Any, vector: Any, pointer: Any) -> None:
     b.store(vector, place, align=vector.type.element.width // 8)
 
 
+def halves_of_pairs(b: Any, pointer: Any, kind: Any) -> tuple[Any, Any]:
+    """Two vectors of ``kind``: of twice as many elements those at even and those at odd places."""
+    parts = [load(b, b.gep(pointer, [I64(i)]), kind) for i in (0, kind.count)]
+    lanes = ir.VectorType(I32, kind.count)
+    even, odd = (
+        b.shuffle_vector(*parts, ir.Constant(lanes, [I32(2 * i + f) for i in range(kind.count)]))
+        for f in (0, 1)
+    )
+    return even, odd
+
+
+def store_pairs(b: Any, even: Any, odd: Any, pointer: Any) -> None:
+    """The inverse of :func:`halves_of_pairs`."""
+    count = even.type.count
+    for part in (0, 1):
+        first = part * count // 2
+        order = [first + i // 2 + count * (i % 2) for i in range(count)]
+        places = ir.Constant(ir.VectorType(I32, count), [I32(i) for i in order])
+        store(b, b.shuffle_vector(even, odd, places), b.gep(pointer, [I64(part * count)]))
+
+
 class Array:
     """A contiguous array of a kernel: its shape, and pointers to its elements."""
 

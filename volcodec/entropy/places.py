@@ -16,7 +16,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..kernel import kernel
-from ..vectors import I8, I16, I32, I64, Array, load, processor, same, splat, store
+from ..vectors import (
+    I8,
+    I16,
+    I32,
+    I64,
+    Array,
+    halves_of_pairs,
+    load,
+    processor,
+    same,
+    splat,
+    store,
+    store_pairs,
+)
 from .expectation import BITS, HALF, LIMIT, whole_of
 from .rows import LANES
 
@@ -36,17 +49,8 @@ def _within(b: Any, count: Any) -> Any:
 
 def _every_other(b: Any, pointer: Any, values: Any, there: Any) -> None:
     """Store ``values`` where they are ``there``, two places apart; what lies between stays."""
-    parts = [load(b, b.gep(pointer, [I64(i)]), _WORDS) for i in (0, LANES)]
-    even, odd = (
-        b.shuffle_vector(*parts, ir.Constant(_WORDS, [I32(2 * i + f) for i in range(LANES)]))
-        for f in (0, 1)
-    )
-    new = b.select(there, values, even)
-    for part in (0, 1):
-        first = part * LANES // 2
-        order = [first + i // 2 + LANES * (i % 2) for i in range(LANES)]
-        both = b.shuffle_vector(new, odd, ir.Constant(_WORDS, [I32(i) for i in order]))
-        store(b, both, b.gep(pointer, [I64(part * LANES)]))
+    even, odd = halves_of_pairs(b, pointer, _WORDS)
+    store_pairs(b, b.select(there, values, even), odd, pointer)
 
 
 @intrinsic  # type: ignore[misc]

@@ -14,8 +14,10 @@ import numpy as np
 
 from ..kernel import inlined, kernel
 from .expectation import KNOWN
-from .rounds import LANES as TOGETHER
-from .rounds import available, pull_details, pull_tokens, push_details, push_tokens
+from .lanes import LANES as TOGETHER
+from .lanes import available
+from .pulls import pull_details, pull_tokens
+from .pushes import push_details, push_tokens
 from .tables import ESCAPE, ESCAPE_BITS, PROB_BITS, extra_bits, token_base, token_of
 
 MAX_LANES = 32

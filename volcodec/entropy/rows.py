@@ -17,7 +17,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..vectors import F32, I8, I16, I32, I64, Array, load, processor, same, splat, store
+from ..vectors import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    Array,
+    halves_of_pairs,
+    load,
+    processor,
+    same,
+    splat,
+    store,
+)
 from .expectation import BITS, HALF
 
 LANES = 16
@@ -111,11 +124,7 @@ class _Vectors:
 
     def steps(self, pointer: Any) -> tuple[Any, Any]:
         """Of 32 words those at even and at odd places."""
-        parts = [load(self.b, self.b.gep(pointer, [I64(i)]), _WORDS) for i in (0, LANES)]
-        even, odd = (
-            ir.Constant(_WORDS, [I32(2 * i + first) for i in range(LANES)]) for first in (0, 1)
-        )
-        return self.b.shuffle_vector(*parts, even), self.b.shuffle_vector(*parts, odd)
+        return halves_of_pairs(self.b, pointer, _WORDS)
 
     def store_within(self, array: Array, place: Any, v: Any, count: Any) -> None:
         """Store lanes of a row of an array of one axis, all of them where there is room.

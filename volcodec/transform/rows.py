@@ -13,7 +13,19 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..vectors import F64, I16, I32, I64, Array, load, same, splat, store
+from ..vectors import (
+    F64,
+    I16,
+    I32,
+    I64,
+    Array,
+    halves_of_pairs,
+    load,
+    same,
+    splat,
+    store,
+    store_pairs,
+)
 
 LANES = 8  # positions at once
 NARROW_LANES = 16  # where all values are below NARROW
@@ -208,15 +220,7 @@ def rebuild_block(
         added = b.mul(load(b, symbols.at(z, y, first), _WORDS), by)
         values = b.add(load(b, means.at(z, y, first), _WORDS), added)
         place = whole.at(*at)
-        parts = [load(b, b.gep(place, [I64(i)]), _WORDS) for i in (0, NARROW_LANES)]
-        odd = b.shuffle_vector(
-            *parts, ir.Constant(_WORDS, [I32(2 * i + 1) for i in range(NARROW_LANES)])
-        )
-        for part in (0, 1):
-            begin = part * NARROW_LANES // 2
-            order = [begin + i // 2 + NARROW_LANES * (i % 2) for i in range(NARROW_LANES)]
-            both = b.shuffle_vector(values, odd, ir.Constant(_WORDS, [I32(i) for i in order]))
-            store(b, both, b.gep(place, [I64(part * NARROW_LANES)]))
+        store_pairs(b, values, halves_of_pairs(b, place, _WORDS)[1], place)
         signs = b.ashr(values, same(_WORDS, 31))
         bits = b.xor(values, signs)
         for half in (8, 4, 2, 1):
