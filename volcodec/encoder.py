@@ -230,7 +230,7 @@ class VolumeEncoder:
             return s  # masks take time, and the support is kept without them
         parts = 2 * min(2 * max(1, self.count // 24), _SUPPORT_TILES)
         chosen = sorted({self.count * i // parts for i in range(1, parts, 2)})
-        if free and s.mapping.domain != "bits":
+        if free and not self.coder.thorough:
             work = partial(_drafts, settings=(exact, s))
             masked, bare = np.sum(list(self._each(work, chosen, "support")), axis=0)
             if masked > _CLEARLY * bare:
