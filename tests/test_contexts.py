@@ -15,7 +15,7 @@ from volcodec import models
 from volcodec.entropy import contexts
 from volcodec.entropy.contexts import EXACT, FEATURES, LOG
 from volcodec.entropy.expectation import CLASSES
-from volcodec.entropy.products import ACTIVATION
+from volcodec.entropy.products import ACTIVATION, ups_of
 from volcodec.entropy.rows import LANES, SLACK, amid_zeros
 from volcodec.transform.layers import no_hints
 from volcodec.transform.pyramid import BAND_ORDER
@@ -117,6 +117,44 @@ def test_exact_to_the_last_bit_of_24(
     np.testing.assert_array_equal(
         choose(x, used, net, shifts, top), chosen(x, used, net, shifts, top)
     )
+
+
+@settings(max_examples=80)
+@given(
+    st.integers(0, 1 << 32), st.integers(1, 200), st.integers(contexts.FIXED // 2, FEATURES // 2),
+    st.sampled_from([(2, 2), (4, 6), (16, 16), (32, 2), (24, 10)]), st.integers(0, 255),
+)  # fmt: skip
+def test_weights_of_8_bits_choose_what_whole_numbers_do(
+    seed: int, count: int, pairs: int, widths: tuple[int, int], top: int
+) -> None:
+    """Each row shifted by bits of its own, biases and shifts of any size."""
+    random = np.random.default_rng(seed)
+    h1, h2 = widths
+
+    def rows(*shape: int) -> np.ndarray:
+        w = random.integers(-127, 128, shape) * random.choice([0, 1, 1], shape)
+        return np.left_shift(w, random.integers(0, 4, (*shape[:-1], 1)))
+
+    net = [
+        rows(h1, FEATURES), random.integers(-(1 << 20), 1 << 20, h1),
+        rows(h2, h1), random.integers(-(1 << 20), 1 << 20, h2),
+        rows(h2), int(random.integers(-(1 << 20), 1 << 20)),
+    ]  # fmt: skip
+    assert all(ups_of(np.atleast_2d(w)) is not None for w in net[::2])
+    shifts = [int(s) for s in random.integers(0, 21, 3)]
+    x = random.integers(0, 256, (FEATURES, count)).astype(np.uint8)
+    used = 2 * pairs
+    np.testing.assert_array_equal(
+        choose(x, used, net, shifts, top), chosen(x, used, net, shifts, top)
+    )
+
+
+def test_which_weights_are_of_8_bits() -> None:
+    ups = ups_of(np.array([[127, -1], [254, -2], [0, 0], [-508, 64]]))
+    assert ups is not None
+    assert ups.tolist() == [0, 1, 0, 2]
+    assert ups_of(np.array([[128, 1]])) is None
+    assert ups_of(np.array([[1 << 13, 0]])) is None
 
 
 @pytest.mark.parametrize("bank", models.BANKS)

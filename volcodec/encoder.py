@@ -38,6 +38,7 @@ Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
 _CLEARLY = 1.02  # times as large in drafts: masks that don't pay where nothing is lost
+_MANY = 4  # tiles from which some tell how all are coded
 _SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
 _COARSER = 1.6  # step of the transform over that of the closed loop at the same error, about
 _TINY = 1500  # bytes a tile below which one scale holds all levels
@@ -215,7 +216,7 @@ class VolumeEncoder:
     def settings(self, s: Settings) -> Settings:
         """The settings with or without exact support, as the options and the tiles say."""
         wish = self.options.support
-        s = self._common(s)
+        s = self._foreseen(self._common(s))
         if wish == "off" or s.mapping.domain == "bits":
             return s
         look = self.look()
@@ -249,6 +250,24 @@ class VolumeEncoder:
                 return s
         self._ready = (exact, with_masks)
         return exact
+
+    def _foreseen(self, s: Settings) -> Settings:
+        """The settings without the ways to code that have no prospect in the tiles of the file.
+
+        These are what they have in tiles that hold much.
+        """
+        busy = self.look().busy
+        tried = "predicted" in s.banks and len(s.banks) > 1 and np.isinf(s.worth)
+        if not tried or self.coder.quick or self.coder.thorough or self.count < _MANY:
+            return s
+        fullest = sorted(range(self.count), key=lambda i: -busy[i])
+        parts = 2 * max(1, self.count // 24)
+        chosen = sorted({fullest[self.count * i // (3 * parts)] for i in range(parts)})
+        work = partial(TileCoder.foreseen, s=s)
+        found = list(self._each(work, chosen, "look"))
+        if any(f.banks != found[0].banks for f in found):
+            return s
+        return replace(found[0], both=any(f.both for f in found))
 
     def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
         """Tiles, coded, at least those asked for.

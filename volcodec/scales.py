@@ -83,11 +83,15 @@ def no_parent() -> contexts.LevelState:
 
 @dataclass
 class Encoded:
-    """A tile's scales, written by which path, and what they decode to."""
+    """A tile's scales, written by which path, and what they decode to.
+
+    ``other``: bytes by the other path, infinite where it was not tried.
+    """
 
     plans: list[Plan]
     classical: bool
     decoded: np.ndarray
+    other: float = np.inf
 
     @property
     def size(self) -> int:
@@ -155,12 +159,14 @@ class ScaleCoder:
         scales: int = MAX_SCALES,
         quick: bool = False,
         brief: bool = False,
+        both: bool = True,
     ) -> Encoded:
         """Code ``tile`` (int32, (Z, Y, X)); ``lam`` weighs bits against squared error.
 
         The closed loop may give ``hidden`` voxels any value. If ``quick``, nothing is expected of
         symbols, and the closed loop is coded in the classical contexts only, the others not.
-        Where it is only to be compared, ``brief``, less is done to find what is expected.
+        Where it is only to be compared, ``brief``, less is done to find what is expected. Unless
+        ``both`` are to compete, the classical contexts are not tried elsewhere.
         """
         classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
@@ -188,9 +194,9 @@ class ScaleCoder:
                 coefs = layers.coefs(band)
                 q = np.zeros(size, np.int32)
                 symbols = np.empty(coefs.size, np.int32)
-                rests = np.empty(coefs.size, np.int8)
+                rests = np.zeros(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
-                classic = np.empty(coefs.size, np.uint8)
+                classic = np.empty(coefs.size if both or classical else 0, np.uint8)
                 turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
                 weights, expected = NOTHING, EMPTY
                 if band and self._expects and not quick:
@@ -225,11 +231,14 @@ class ScaleCoder:
             layers.close(signed(out.back), out.share)
             found[level] = out
             parent = state
-        plans = self._plan(
-            found, levels, min(scales, scale_count(levels)), limits, layers.kept,
-            (True,) if classical else (False, True),
-        )  # fmt: skip
-        return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low)
+        paths = (True,) if classical else (False, True) if both else (False,)
+        scales = min(scales, scale_count(levels))
+        plans, *others = sorted(
+            self._plans(found, levels, scales, limits, layers.kept, paths),
+            key=lambda plans: sum(p.bytes for p in plans),
+        )
+        other = sum(p.bytes for p in others[0]) if others else np.inf
+        return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low, other)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -252,11 +261,11 @@ class ScaleCoder:
                 add_spectrum(coefs, self.step_of(shape, level, band, 1), out)
         return out
 
-    def _plan(
+    def _plans(
         self, found: dict[int, LevelRuns], levels: int, scales: int, limits: np.ndarray | None,
         kept: np.ndarray | None, paths: tuple[bool, ...],
-    ) -> list[Plan]:  # fmt: skip
-        """The smallest streams by the paths (classical or not) there are to choose from."""
+    ) -> list[list[Plan]]:  # fmt: skip
+        """The streams by each of the paths (classical or not) there are to choose from."""
         members = [[found[lv] for lv in levels_of(i, scales, levels)] for i in range(scales)]
         made = []
         for classical in paths:
@@ -269,7 +278,7 @@ class ScaleCoder:
                     for i, m in enumerate(members)
                 ]
             )
-        return min(made, key=lambda plans: sum(p.bytes for p in plans))
+        return made
 
     def decode(
         self,

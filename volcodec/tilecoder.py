@@ -63,11 +63,12 @@ _HOPELESS = 2.0  # times the smallest coding: a closed loop that does not learn,
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
-_RAW_SHARE = 8  # a tile is compressed as it is only where such a part of it says that it may pay
+_RAW_SHARE = 32  # a tile is compressed as it is only where such a part of it says that it may pay
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
+_WINS = 0.93  # of the size of what is not tried any more
 _NEAR = 1.05  # costs of the parts that don't decide without one
 Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
 
@@ -108,8 +109,9 @@ class Settings(Frame):
     ``scale``: the range of the volume, by which errors are divided before they are squared.
     ``bound``: largest error in the units of the data (inf: none). ``slack``: the same for the
     reconstruction before outliers, in units of y or k. ``lam``: see quantiser. ``banks``: the
-    ways to code that are tried, in this order. ``worth``: the error, in units of y or k, whose
-    square is worth a byte where ways are compared (inf: bytes alone count). ``reaches``: distances
+    ways to code that are tried, in this order, with ``both`` learned and classical contexts.
+    ``worth``: the error, in units of y or k, whose square is worth a byte where ways are compared
+    (inf: bytes alone count). ``reaches``: distances
     from the ground within which decoded values may become it, which is chosen when all tiles are
     coded; rising from 0.
     """
@@ -119,6 +121,7 @@ class Settings(Frame):
     slack: float = np.inf
     lam: float = 0.12
     banks: tuple[str, ...] = ("lossy",)
+    both: bool = True
     worth: float = np.inf
     reaches: tuple[float, ...] = ()
 
@@ -309,23 +312,54 @@ class TileCoder:
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
     ) -> list[Way]:
         """The way that codes two parts of the tile smallest, and the next one where it is close."""
-        boxes = typical(values, hidden)
-        voxels = sum(values[box].size for box in boxes)
-        s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
-        totals: list[float] = []
-        for way in ways:
-            if way.bank == "lattice" and min(totals, default=np.inf) < _QUIET * voxels / 8:
-                totals.append(np.inf)
-                continue
-            total = 0.0
-            for box in boxes:
-                inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
-                made = self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
-                total += made.cost if made is not None else np.inf
-            totals.append(total)
+        totals = [cost for cost, _ in self._costs(ways, values, hidden, s)]
         first, second = np.argsort(totals, kind="stable")[:2]
         close = totals[second] <= (_CLOSE if np.isinf(s.worth) else _NEAR) * totals[first]
         return [ways[i] for i in sorted([first, second] if close else [first])]
+
+    def _costs(
+        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
+    ) -> list[tuple[float, float]]:
+        """What two typical parts of the tile cost by each way, by the smaller and by the larger of
+        its contexts; infinite where it can't win."""
+        boxes = typical(values, hidden)
+        voxels = sum(values[box].size for box in boxes)
+        s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
+        totals: list[tuple[float, float]] = []
+        for way in ways:
+            smallest = min((cost for cost, _ in totals), default=np.inf)
+            if way.bank == "lattice" and smallest < _QUIET * voxels / 8:
+                totals.append((np.inf, np.inf))
+                continue
+            smaller = larger = 0.0
+            for box in boxes:
+                inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
+                made = self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
+                smaller += made.cost if made is not None else np.inf
+                if made is not None and isinstance(made.scales, Encoded):
+                    larger += made.scales.other if not made.scales.classical else 0
+            totals.append((smaller, larger))
+        return totals
+
+    def foreseen(self, values: np.ndarray, s: Settings) -> Settings:
+        """The settings without what has no prospect in two typical parts of a tile.
+
+        Where the closed loop wins clearly it is the only way left, and by its learned contexts
+        alone where the classical ones lose clearly, too.
+        """
+        bits = s.mapping.domain == "bits"
+        look = voxels.look(values, s.background if s.exact else None, specials=not bits)
+        if look.visible == 0 or look.low == look.high:
+            return s
+        ways = list(self._ways(values, look, s))
+        costs = self._costs(ways, values, look.hidden, s)
+        mine, classical = min(
+            c for c, way in zip(costs, ways, strict=True) if way.bank == "predicted"
+        )
+        others = (c for (c, _), way in zip(costs, ways, strict=True) if way.bank != "predicted")
+        if mine > _WINS * min(others, default=np.inf):
+            return s
+        return replace(s, banks=("predicted",), both=mine > _WINS * classical)
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
         """Ways to try."""
@@ -407,7 +441,7 @@ class TileCoder:
                 return None
         else:
             made = self.coders[bank].encode(
-                left, s.levels, s.lam, step, free, s.scales, self.quick, brief
+                left, s.levels, s.lam, step, free, s.scales, self.quick, brief, s.both
             )
         coding = _CODINGS[bank][made.classical]
         if bank == TRELLIS and self.effort >= LEARNS:

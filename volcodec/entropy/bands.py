@@ -146,7 +146,8 @@ def encode_band(
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
     (int32), ``rests`` (int8), ``learned`` table indices, if it ``learns``, and ``classic`` contexts
-    (uint8); ``mag`` is updated.
+    (uint8, or empty where they are not wanted); ``mag`` is updated. ``q`` and ``rests`` are zero
+    when given.
 
     Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
@@ -159,6 +160,7 @@ def encode_band(
     x = np.empty((FEATURES, room), np.uint8)
     where = np.empty(room, np.int32)
     used = FIXED + 2 * before.size
+    told = np.empty(size, np.int32) if keeps else np.zeros(size, np.int32)
     halved = 1 if quantisers.size > 0 else 0
     tables = cost.shape[0] >> halved
     halves = np.empty(size if halved else 0, np.int32)
@@ -175,8 +177,10 @@ def encode_band(
         net = band * 8 + c
         t = learned[first : first + n]
         t[:] = zero[net, kind]
-        k = classic[first : first + n]
-        e = np.zeros(n, np.int32)
+        k = classic[first : first + n] if classic.size > 0 else classic
+        e = told[:n]
+        if keeps and not weights[c].any():
+            e[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
             mag,
@@ -212,7 +216,8 @@ def encode_band(
         else:
             decide(part, step, e, t, cost, sign_cost, lam, s)
             scatter(s, e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
-        _rests(e, rests[first : first + n])
+        if keeps:
+            _rests(e, rests[first : first + n])
         if possible:
             _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
             possible = _known(s, down, up, known[first : first + n])
@@ -290,6 +295,7 @@ def decode_band(
     coded_keys = np.empty(size if signed else 0, np.uint8)
     keeps = weights.any()
     kept = amid_zeros(shape if keeps else (0, 0, 0))
+    told = np.empty(size, np.int32) if keeps else np.zeros(size, np.int32)
     used = FIXED + 2 * before.size
     for c in range(8):
         off = classes[c]
@@ -298,7 +304,9 @@ def decode_band(
             continue
         net = band * 8 + c
         t = table[:n]
-        e = np.zeros(n, np.int32)
+        e = told[:n]
+        if keeps and not weights[c].any():
+            e[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
             mag,

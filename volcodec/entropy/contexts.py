@@ -18,7 +18,7 @@ import numpy as np
 from ..kernel import kernel
 from ..transform.pyramid import BAND_ORDER, half_shape
 from .expectation import CLASSES
-from .products import layer, pack, pad
+from .products import last_layer, layer, narrow_last_layer, narrow_layer, pack, pad, ups_of
 from .rows import CLIP, LANES, SLACK, feature_block, logarithm_block
 
 # features of the own band, of the parent, of coarser values, of the expectation
@@ -97,10 +97,11 @@ def features(
     the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`;
     ``hints`` (uint16, (HINTS, *shape)) have memory behind them.
 
-    ``expected`` (int32, zero when given) takes the expectation of each position, by the class's
-    ``weights`` (int32, 8) from the band's decoded ``symbols`` (see :func:`.rows.amid_zeros`), which
-    are in halves of a step where ``halved`` is 1. ``classic`` (uint8) takes the classical contexts
-    (see :mod:`.classic`), unless it is empty; nor are features written where ``out`` is. Both are
+    ``expected`` (int32) takes the expectation of each position, unless all of the class's
+    ``weights`` (int32, 8) are zero, from the band's decoded ``symbols`` (see
+    :func:`.rows.amid_zeros`), which are in halves of a step where ``halved`` is 1. ``classic``
+    (uint8) takes the classical contexts (see :mod:`.classic`), unless it is empty; nor are features
+    written where ``out`` is. Both are
     as long as there are positions.
     """
     if not weights.any():
@@ -156,11 +157,11 @@ def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, used: i
 
 @dataclass(frozen=True)
 class Networks:
-    """The three layers of every network, packed for :func:`choose`; ``shifts`` follow the layers.
+    """The three layers of every network, packed for :func:`choose`.
 
-    Made of integers: ``w1`` (NETS, H1, FEATURES), ``b1`` (NETS, LEVEL_KINDS, H1), ``w2``
-    (NETS, H2, H1), ``b2`` (NETS, H2), ``w3`` (NETS, H2), ``b3`` (NETS,). ValueError where weights
-    don't fit 16 bits.
+    ``shifts`` follow the layers, and 1 where weights are of 8 bits, else 0. Made of integers:
+    ``w1`` (NETS, H1, FEATURES), ``b1`` (NETS, LEVEL_KINDS, H1), ``w2`` (NETS, H2, H1), ``b2``
+    (NETS, H2), ``w3`` (NETS, H2), ``b3`` (NETS,). ValueError where weights don't fit 16 bits.
     """
 
     w1: np.ndarray
@@ -177,8 +178,15 @@ class Networks:
         b3: np.ndarray, shifts: Sequence[int],
     ) -> Networks:  # fmt: skip
         """Pack them. Where a layer has an odd number of rows the next one's last weight is zero."""
-        parts = (pack(w1), pad(b1), pack(w2), pad(b2), pack(w3[..., None, :]), pad(b3[..., None]))
-        return cls(*parts, np.array(shifts, np.int32))
+        w3, b3 = w3[..., None, :], b3[..., None]
+        ups = [ups_of(w) for w in (w1, w2, w3)]
+        narrow = all(up is not None for up in ups)
+        ups = ups if narrow else [None, None, None]
+        return cls(
+            pack(w1, ups[0]), pad(b1, None if ups[0] is None else ups[0][:, None]),
+            pack(w2, ups[1]), pad(b2, ups[1]), pack(w3, ups[2], 1), pad(b3, ups[2], 1),
+            np.array([*shifts, narrow], np.int32),
+        )  # fmt: skip
 
     def of_net(self, net: int, kind: int) -> tuple[np.ndarray, ...]:
         """What :func:`choose` takes for one network at one kind of level."""
@@ -213,10 +221,13 @@ def choose(
     ``out`` (uint8) at ``where[j]`` becomes the index of column ``j``. Weights and biases are those
     of one network of :class:`Networks`; ``used`` is even.
     """
+    group = 4 if shifts[3] else 2
     _choose(
         x, count, where, used, w1, b1, w2, b2, w3, b3, shifts, top,
-        np.zeros((used // 2, _BLOCK), np.int32), np.empty((4 * w1.shape[0], _BLOCK), np.int32),
-        np.empty((4 * w2.shape[0], _BLOCK), np.int32), np.empty((4, _BLOCK), np.int32), out,
+        np.zeros(((used + group - 1) // group, _BLOCK), np.int32),
+        np.empty((8 // group * w1.shape[0], _BLOCK), np.int32),
+        np.empty((8 // group * w2.shape[0], _BLOCK), np.int32),
+        np.empty((1, _BLOCK), np.int32), out,
     )  # fmt: skip
 
 
@@ -227,17 +238,42 @@ def _choose(
     a0: np.ndarray, a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
     last = a3[0]
+    narrow = shifts[3] != 0
     for start in range(0, count, _BLOCK):
         n = min(_BLOCK, count - start)
-        for p in range(used // 2):
-            row = a0[p]
-            low, high = x[2 * p, start : start + n], x[2 * p + 1, start : start + n]
-            for v in range(n):
-                row[v] = np.int32(low[v]) | (np.int32(high[v]) << 16)
-        for k in range(w1.shape[0]):
-            layer(a0, n, _BLOCK, w1, k, used // 2, b1, shifts[0], a1)
-        for k in range(w2.shape[0]):
-            layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
-        layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
+        for g in range(a0.shape[0]):
+            if narrow:
+                _join_fours(x, 4 * g, used, start, n, a0[g])
+            else:
+                row = a0[g]
+                low, high = x[2 * g, start : start + n], x[2 * g + 1, start : start + n]
+                for v in range(n):
+                    row[v] = np.int32(low[v]) | (np.int32(high[v]) << 16)
+        if narrow:
+            for k in range(w1.shape[0]):
+                narrow_layer(a0, n, _BLOCK, w1, k, a0.shape[0], b1, shifts[0], a1)
+            for k in range(w2.shape[0]):
+                narrow_layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
+            narrow_last_layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
+        else:
+            for k in range(w1.shape[0]):
+                layer(a0, n, _BLOCK, w1, k, a0.shape[0], b1, shifts[0], a1)
+            for k in range(w2.shape[0]):
+                layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
+            last_layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
         for v in range(n):
-            out[where[start + v]] = np.uint8(min(last[v] & 0xFFFF, top))
+            out[where[start + v]] = np.uint8(min(last[v], top))
+
+
+@kernel()
+def _join_fours(x: np.ndarray, row: int, used: int, start: int, n: int, out: np.ndarray) -> None:
+    """Four rows of features, of which there may be only two left, as the bytes of integers."""
+    r0, r1 = x[row, start : start + n], x[row + 1, start : start + n]
+    if row + 2 < used:
+        r2, r3 = x[row + 2, start : start + n], x[row + 3, start : start + n]
+        for v in range(n):
+            low = np.int32(r0[v]) | (np.int32(r1[v]) << 8)
+            out[v] = low | (np.int32(r2[v]) << 16) | (np.int32(r3[v]) << 24)
+    else:
+        for v in range(n):
+            out[v] = np.int32(r0[v]) | (np.int32(r1[v]) << 8)

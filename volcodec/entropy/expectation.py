@@ -40,6 +40,7 @@ COUNT = len(PAIRS)
 _KNOWN = np.zeros((8, 8), bool)  # class, axes off: whether that neighbour is decoded before
 _KNOWN[PAIRS[:, 0], PAIRS[:, 1]] = True
 _ONE = np.eye(8)
+_LOWER = np.tril(np.ones((8, 8)), -1)
 _CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
@@ -275,8 +276,7 @@ def moments(coefs: np.ndarray, step: int, brief: bool = False) -> Moments | None
     _moments(
         coefs, step, v, every, _CLASSES, out.between, out.across, out.own, out.busy, np.empty(8)
     )
-    lower = np.tril(np.ones((8, 8)), -1)
-    out.between += (out.between * lower).transpose(0, 2, 1)
+    out.between += (out.between * _LOWER).transpose(0, 2, 1)
     out.busy *= every
     return out
 

@@ -1,9 +1,10 @@
-"""Layers of small integer networks by the processor's products of 16-bit pairs.
+"""Layers of small integer networks by the processor's products of pairs and of fours.
 
-A layer multiplies columns of activations, integers from 0 to 255, by 16-bit weights into 32-bit
+A layer multiplies columns of activations, integers from 0 to 255, by whole weights into 32-bit
 sums. Integers add up to the same in any order, so how the processor goes about it changes nothing:
-AVX-512 and AVX2 have one instruction for two products and their sum, everything else multiplies.
-The instructions are written in LLVM's own language, for a compiler does not find them in a loop.
+AVX-512 and AVX2 have one instruction for two products of 16 bits and their sum, and some processors
+one for four of 8 bits; everything else multiplies. The instructions are written in LLVM's own
+language, for a compiler does not find them in a loop.
 """
 
 from __future__ import annotations
@@ -18,116 +19,167 @@ from numba.extending import intrinsic
 
 from ..vectors import I16, I32, I64, Array, load, processor, same, splat, store
 
-ROWS = 8  # rows of weights that are multiplied at once
+ROWS = 8  # rows of weights that are multiplied at once, but of a layer that has only one
 ACTIVATION = 255
-_NAMES = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+_FOURS = "llvm.x86.avx512.vpdpbusd.512"
+_LARGEST = 127  # of a weight of 8 bits
+_MOST_UP = 12  # bits by which a row's sums of these are shifted up, at most
 
 
-def pack(weights: np.ndarray) -> np.ndarray:
-    """Weights (..., H, F) as int16 (..., ceil(H / 8), ceil(F / 2), 8, 2), padded with zeros.
+def ups_of(weights: np.ndarray) -> np.ndarray | None:
+    """By how many bits (int32, (..., H)) rows of ``weights`` (..., H, F) are 8-bit ones, shifted.
 
-    ValueError where one does not fit 16 bits.
+    None where one of them is not.
+    """
+    whole = weights.astype(np.int64)
+    bits = np.bitwise_or.reduce(np.abs(whole), axis=-1)
+    lowest = np.where(bits > 0, bits & -bits, 1)
+    ups = np.log2(lowest).astype(np.int32)
+    within = np.abs(whole).max(axis=-1, initial=0) >> ups <= _LARGEST
+    return np.minimum(ups, _MOST_UP) if within.all() and (ups <= _MOST_UP).all() else None
+
+
+def pack(weights: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:
+    """Weights (..., H, F) as int16 (..., ceil(H / rows), groups, rows, 2), padded with zeros.
+
+    A group is a pair of columns or, of 8 bits less the ``ups`` of :func:`ups_of`, four. ValueError
+    where a weight does not fit 16 bits.
     """
     *more, h, f = weights.shape
     if weights.size and (weights.min() < -(1 << 15) or weights.max() >= 1 << 15):
         raise ValueError("weights of networks must fit 16 bits")
-    blocks, pairs = -(-h // ROWS), -(-f // 2)
-    out = np.zeros((*more, blocks * ROWS, 2 * pairs), np.int16)
-    out[..., :h, :f] = weights
-    split = out.reshape(*more, blocks, ROWS, pairs, 2)
-    return np.ascontiguousarray(np.moveaxis(split, -3, -2))
+    group, kind = (2, np.int16) if ups is None else (4, np.int8)
+    whole = weights.astype(np.int64) >> (0 if ups is None else ups[..., None])
+    blocks, groups = -(-h // rows), -(-f // group)
+    out = np.zeros((*more, blocks * rows, group * groups), kind)
+    out[..., :h, :f] = whole
+    split = np.moveaxis(out.reshape(*more, blocks, rows, groups, group), -3, -2)
+    return np.ascontiguousarray(split).view(np.int16)
 
 
-def pad(biases: np.ndarray) -> np.ndarray:
-    """Biases (..., H) as int32, padded with zeros to a multiple of 8."""
+def pad(biases: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:
+    """Biases (..., H) and ``ups`` as int32 (..., 2, H'), padded with zeros to a multiple."""
     h = biases.shape[-1]
-    out = np.zeros((*biases.shape[:-1], -(-h // ROWS) * ROWS), np.int32)
-    out[..., :h] = biases
+    out = np.zeros((*biases.shape[:-1], 2, -(-h // rows) * rows), np.int32)
+    out[..., 0, :h] = biases
+    if ups is not None:
+        out[..., 1, :h] = ups
     return out
 
 
-def _pairs_of_products(b: Any, x: Any, w: Any, width: int, native: bool) -> Any:
-    """``x[2 i] w[2 i] + x[2 i + 1] w[2 i + 1]`` of int16 vectors, as int32."""
-    vector, halves = ir.VectorType(I32, width), ir.VectorType(I16, 2 * width)
-    if native:
+def _add_pairs(b: Any, total: Any, x: Any, w: Any, features: list[str]) -> Any:
+    """``total + x[2 i] w[2 i] + x[2 i + 1] w[2 i + 1]`` of int16 vectors, as int32."""
+    vector, width = total.type, total.type.count
+    halves = ir.VectorType(I16, 2 * width)
+    x, w = (b.bitcast(v, halves) for v in (x, w))
+    if "+avx512bw" in features if width == 16 else "+avx2" in features:
         kind = ir.FunctionType(vector, [halves, halves])
-        return b.call(cgutils.get_or_insert_function(b.module, kind, _NAMES[width]), [x, w])
+        found = cgutils.get_or_insert_function(b.module, kind, _PAIRS[width])
+        return b.add(total, b.call(found, [x, w]))
 
     def every_other(v: Any, first: int) -> Any:
         places = [I32(2 * i + first) for i in range(width)]
         chosen = ir.Constant(ir.VectorType(I32, width), places)
         return b.sext(b.shuffle_vector(v, ir.Constant(halves, ir.Undefined), chosen), vector)
 
-    return b.add(*(b.mul(every_other(x, i), every_other(w, i)) for i in (0, 1)))
+    for i in (0, 1):
+        total = b.add(total, b.mul(every_other(x, i), every_other(w, i)))
+    return total
 
 
-@intrinsic  # type: ignore[misc]
-def layer(
-    typingctx: Any, x: Any, columns: Any, stride: Any, w: Any, block: Any, pairs: Any, bias: Any,
-    shift: Any, out: Any,
-) -> Any:  # fmt: skip
-    """``out = clip((w x + bias) >> shift, 0, 255)``, eight rows of it, as pairs of int16.
+def _add_fours(b: Any, total: Any, x: Any, w: Any, features: list[str]) -> Any:
+    """The same of four: unsigned bytes of ``x`` and signed ones of ``w``."""
+    vector, width = total.type, total.type.count
+    if width == 16 and "+avx512vnni" in features:
+        kind = ir.FunctionType(vector, [vector] * 3)
+        return b.call(cgutils.get_or_insert_function(b.module, kind, _FOURS), [total, x, w])
+    halves = ir.VectorType(I16, 2 * width)
+    x, w = (b.bitcast(v, halves) for v in (x, w))
+    eight = same(halves, 8)
+    even = b.and_(x, same(halves, 255)), b.ashr(b.shl(w, eight), eight)
+    odd = b.lshr(x, eight), b.ashr(w, eight)
+    for these, those in (even, odd):
+        total = _add_pairs(b, total, these, those, features)
+    return total
 
-    Arrays are contiguous: ``x`` and ``out`` int32 (pairs, stride), each element two int16 of
-    consecutive rows; ``w`` what :func:`pack` makes of one network, of whose blocks of rows
-    ``block`` is meant, and its first ``pairs`` pairs of columns; ``bias`` int32. Written are rows
-    ``4 * block`` to ``4 * block + 3`` of ``out``, and of their columns at least the first
-    ``columns``, in steps of 32: the stride must be a multiple of it.
-    """
-    whole = types.intp
-    signature = types.void(x, whole, whole, w, whole, whole, bias, types.int32, out)
 
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        px, columns, stride, pw, block, pairs, pb, shift, po = arguments
-        features = processor(context)
-        width = 16 if "+avx512bw" in features else 8
-        native = width == 16 or "+avx2" in features
-        side = 32 // width if width == 16 else 1  # vectors of columns at once
-        vector, halves = ir.VectorType(I32, width), ir.VectorType(I16, 2 * width)
+def _layer(rows: int, add: Any, group: int) -> Any:
+    """An intrinsic for so many rows at once, of which columns are added by groups."""
 
-        arrays = [
-            Array(context, b, signature.args[i], value)
-            for i, value in ((0, px), (3, pw), (6, pb), (8, po))
-        ]
-        x32, w32, bias32, out32 = (b.bitcast(a.data, I32.as_pointer()) for a in arrays)
-        total = arrays[1].shape[1]
-        w32 = b.gep(w32, [b.mul(b.mul(block, total), I64(ROWS))])
-        bias32 = b.gep(bias32, [b.mul(block, I64(ROWS))])
-        out32 = b.gep(out32, [b.mul(b.mul(block, I64(ROWS // 2)), stride)])
-        none, most = (same(vector, v) for v in (0, ACTIVATION))
-        high = same(vector, 16)
-        shifts = splat(b, shift, width)
-        sums = [[cgutils.alloca_once(b, vector) for _ in range(side)] for _ in range(ROWS)]
+    @intrinsic  # type: ignore[misc]
+    def layer(
+        typingctx: Any, x: Any, columns: Any, stride: Any, w: Any, block: Any, groups: Any,
+        bias: Any, shift: Any, out: Any,
+    ) -> Any:  # fmt: skip
+        """``out = clip(((w x << up) + bias) >> shift, 0, 255)`` of a block of rows.
 
-        def clipped(v: Any) -> Any:
-            v = b.ashr(v, shifts)
-            v = b.select(b.icmp_signed(">", v, none), v, none)
-            return b.select(b.icmp_signed("<", v, most), v, most)
+        Arrays are contiguous: ``x`` int32 (groups, stride), each element two int16 or four bytes of
+        consecutive rows; ``w`` what :func:`pack` makes of one network, of whose blocks of rows
+        ``block`` is meant, and its first ``groups`` groups of columns; ``bias`` int32 (2, ...), see
+        :func:`pad`. ``out`` is as ``x`` is, of a single row an element each. Of its columns at
+        least the first ``columns`` are written, in steps of 32: the stride must be a multiple.
+        """
+        whole = types.intp
+        signature = types.void(x, whole, whole, w, whole, whole, bias, types.int32, out)
 
-        with cgutils.for_range_slice(b, I64(0), columns, I64(width * side), I64) as (first, _):
-            for r, row in enumerate(sums):
-                begin = splat(b, b.load(b.gep(bias32, [I64(r)])), width)
-                for place in row:
-                    b.store(begin, place)
-            with cgutils.for_range(b, pairs) as loop:
-                row_of_x = b.gep(x32, [b.add(b.mul(loop.index, stride), first)])
-                loaded = []
-                for c in range(side):
-                    column = load(b, b.gep(row_of_x, [I64(c * width)]), vector)
-                    loaded.append(b.bitcast(column, halves))
-                row_of_w = b.gep(w32, [b.mul(loop.index, I64(ROWS))])
-                for r, row in enumerate(sums):
-                    one = b.load(b.gep(row_of_w, [I64(r)]))
-                    weight = b.bitcast(splat(b, one, width), halves)
-                    for column, place in zip(loaded, row, strict=True):
-                        more = _pairs_of_products(b, column, weight, width, native)
-                        b.store(b.add(b.load(place), more), place)
-            for r in range(0, ROWS, 2):
-                for c in range(side):
-                    low, upper = (clipped(b.load(sums[r + i][c])) for i in (0, 1))
-                    both = b.or_(low, b.shl(upper, high))
-                    index = b.add(b.add(b.mul(I64(r // 2), stride), first), I64(c * width))
-                    store(b, both, b.gep(out32, [index]))
-        return context.get_dummy_value()
+        def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+            px, columns, stride, pw, block, groups, pb, shift, po = arguments
+            features = processor(context)
+            width = 16 if "+avx512bw" in features else 8
+            side = 32 // width if width == 16 else 1  # vectors of columns at once
+            vector = ir.VectorType(I32, width)
 
-    return signature, generate
+            arrays = [
+                Array(context, b, signature.args[i], value)
+                for i, value in ((0, px), (3, pw), (6, pb), (8, po))
+            ]
+            x32, w32, bias32, out32 = (b.bitcast(a.data, I32.as_pointer()) for a in arrays)
+            total, height = arrays[1].shape[1], arrays[2].shape[1]
+            w32 = b.gep(w32, [b.mul(b.mul(block, total), I64(rows))])
+            bias32 = b.gep(bias32, [b.mul(block, I64(rows))])
+            out32 = b.gep(out32, [b.mul(b.mul(block, I64(-(-rows // group))), stride)])
+            none, most = (same(vector, v) for v in (0, ACTIVATION))
+            shifts = splat(b, shift, width)
+            sums = [[cgutils.alloca_once(b, vector) for _ in range(side)] for _ in range(rows)]
+
+            def finished(r: int, place: Any) -> Any:
+                start, up = (
+                    splat(b, b.load(b.gep(bias32, [b.add(b.mul(height, I64(i)), I64(r))])), width)
+                    for i in (0, 1)
+                )
+                v = b.ashr(b.add(b.shl(b.load(place), up), start), shifts)
+                v = b.select(b.icmp_signed(">", v, none), v, none)
+                return b.select(b.icmp_signed("<", v, most), v, most)
+
+            with cgutils.for_range_slice(b, I64(0), columns, I64(width * side), I64) as (first, _):
+                for row in sums:
+                    for place in row:
+                        b.store(none, place)
+                with cgutils.for_range(b, groups) as loop:
+                    row_of_x = b.gep(x32, [b.add(b.mul(loop.index, stride), first)])
+                    loaded = [
+                        load(b, b.gep(row_of_x, [I64(c * width)]), vector) for c in range(side)
+                    ]
+                    row_of_w = b.gep(w32, [b.mul(loop.index, I64(rows))])
+                    for r, row in enumerate(sums):
+                        weight = splat(b, b.load(b.gep(row_of_w, [I64(r)])), width)
+                        for column, place in zip(loaded, row, strict=True):
+                            b.store(add(b, b.load(place), column, weight, features), place)
+                for r in range(0, rows, group):
+                    for c in range(side):
+                        joined = none
+                        for i in range(min(group, rows)):
+                            part = finished(r + i, sums[r + i][c])
+                            joined = b.or_(joined, b.shl(part, same(vector, i * 32 // group)))
+                        index = b.add(b.mul(I64(r // group), stride), first)
+                        store(b, joined, b.gep(out32, [b.add(index, I64(c * width))]))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return layer
+
+
+layer, last_layer = (_layer(rows, _add_pairs, 2) for rows in (ROWS, 1))
+narrow_layer, narrow_last_layer = (_layer(rows, _add_fours, 4) for rows in (ROWS, 1))

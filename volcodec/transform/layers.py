@@ -64,10 +64,17 @@ def level_shapes(shape: Shape, levels: int) -> list[Shape]:
     return out
 
 
-def no_hints(shape: Shape) -> np.ndarray:
-    """Zeros (uint16) for the hints of a band, and memory that vectors may reach into."""
+def room_for_hints(shape: Shape) -> np.ndarray:
+    """Memory (uint16) for the hints of a band, and more that vectors may reach into."""
     size = HINTS * shape[0] * shape[1] * shape[2]
-    return np.zeros(size + 4 * SLACK, np.uint16)[:size].reshape(HINTS, *shape)
+    return np.empty(size + 4 * SLACK, np.uint16)[:size].reshape(HINTS, *shape)
+
+
+def no_hints(shape: Shape) -> np.ndarray:
+    """The same where there are none: zeros."""
+    out = room_for_hints(shape)
+    out[...] = 0
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -278,7 +285,7 @@ class Lifted:
         """uint16 (HINTS, *band shape)."""
         if band == 0:
             return no_hints(self.low.shape)
-        out = no_hints(band_shape(self._shapes[self._level - 1], band))
+        out = room_for_hints(band_shape(self._shapes[self._level - 1], band))
         _low_hints(self.low, band, step, out)
         return out
 
@@ -356,7 +363,7 @@ class Predicted:
             self.predicted = np.zeros(self.low.shape, np.int32)
             return no_hints(self.low.shape)
         shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
-        out = no_hints(shape)
+        out = room_for_hints(shape)
         self.predicted = np.empty(shape, np.int32)
         _predict(self._whole, band, step, self._bits < NARROW, self.predicted, out)
         if self.kept is not None:
