@@ -13,7 +13,7 @@ from volumes import random_of
 
 from volcodec import models
 from volcodec.entropy import contexts
-from volcodec.entropy.contexts import EXACT, FEATURES, LOG
+from volcodec.entropy.contexts import EXACT, FEATURES, GROUPS, LOG, columns_of, rows_of
 from volcodec.entropy.expectation import CLASSES
 from volcodec.entropy.products import ACTIVATION, ups_of
 from volcodec.entropy.rows import LANES, SLACK, amid_zeros
@@ -33,7 +33,7 @@ def test_logarithms_of_vectors() -> None:
     for d in range(2):  # as hints, at even and at odd places
         hints = no_hints((1, 1, 4100))
         hints[0, 0, 0, d::2] = np.arange(d, d + 2 * hints[0, 0, 0, d::2].size, 2)
-        out = np.zeros((FEATURES, 2050 + SLACK), np.uint8)
+        out = np.zeros((GROUPS, 2050 + SLACK), np.int32)
         where = np.zeros(2050 + SLACK, np.int32)
         count = contexts.features(
             state.mag, state.logs, parent.mag, parent.logs, hints, 1, np.zeros(0, np.int64),
@@ -42,13 +42,15 @@ def test_logarithms_of_vectors() -> None:
         )  # fmt: skip
         values = np.minimum(hints[0, 0, 0, d::2], LOG.size - 1)
         assert list(where[:count]) == list(np.flatnonzero(values))
-        assert list(out[contexts.OWN + contexts.PARENT, :count]) == list(LOG[values[values > 0]])
+        assert list(rows_of(out, count)[:, contexts.OWN + contexts.PARENT]) == list(
+            LOG[values[values > 0]]
+        )
 
 
 @pytest.mark.parametrize("count", [1, 7, LANES, LANES + 1])
 def test_squeezing_without_the_instruction(count: int) -> None:
     random = random_of(f"squeezed {count}")
-    out = random.integers(0, 256, (FEATURES, 2 * LANES)).astype(np.uint8)
+    out = random.integers(0, 1 << 31, (FEATURES, 2 * LANES)).astype(np.int32)
     where = np.arange(2 * LANES, dtype=np.int32)
     bits = int(random.integers(0, 1 << LANES))
     chosen = [lane for lane in range(LANES) if bits >> lane & 1]
@@ -80,7 +82,7 @@ def choose(x: np.ndarray, used: int, net: list[Any], shifts: list[int], top: int
     count = x.shape[1]
     where = np.arange(1, 2 * count, 2, dtype=np.int32)
     out = np.full(2 * count + 1, 7, np.uint8)
-    contexts.choose(x, count, where, used, *networks.of_net(0, 0), top, out)
+    contexts.choose(columns_of(x.T), count, where, used, *networks.of_net(0, 0), top, out)
     assert (out[::2] == 7).all()
     return out[1::2]
 
@@ -140,8 +142,8 @@ def test_weights_of_8_bits_choose_what_whole_numbers_do(
         rows(h2, h1), random.integers(-(1 << 20), 1 << 20, h2),
         rows(h2), int(random.integers(-(1 << 20), 1 << 20)),
     ]  # fmt: skip
-    assert all(ups_of(np.atleast_2d(w)) is not None for w in net[::2])
-    shifts = [int(s) for s in random.integers(0, 21, 3)]
+    shifts = [int(s) for s in random.integers(3, 21, 3)]
+    assert all(ups_of(np.atleast_2d(w), 3) is not None for w in net[::2])
     x = random.integers(0, 256, (FEATURES, count)).astype(np.uint8)
     used = 2 * pairs
     np.testing.assert_array_equal(
@@ -150,11 +152,11 @@ def test_weights_of_8_bits_choose_what_whole_numbers_do(
 
 
 def test_which_weights_are_of_8_bits() -> None:
-    ups = ups_of(np.array([[127, -1], [254, -2], [0, 0], [-508, 64]]))
+    ups = ups_of(np.array([[127, -1], [254, -2], [0, 0], [-508, 64]]), 8)
     assert ups is not None
     assert ups.tolist() == [0, 1, 0, 2]
-    assert ups_of(np.array([[128, 1]])) is None
-    assert ups_of(np.array([[1 << 13, 0]])) is None
+    assert ups_of(np.array([[128, 1]]), 8) is None
+    assert ups_of(np.array([[1 << 13, 0]]), 6) is None
 
 
 @pytest.mark.parametrize("bank", models.BANKS)
@@ -240,7 +242,7 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
     hints = no_hints(shape)
     hints[...] = random.choice([0, 0, 0, 1, 300, 4095], (2, *shape))
     for offset in CLASSES:
-        out = np.full((FEATURES, 60 + SLACK), 99, np.uint8)
+        out = np.full((GROUPS, 60 + SLACK), 99, np.int32)
         where = np.zeros(60 + SLACK, np.int32)
         positions = int(np.prod([len(range(o, n, 2)) for o, n in zip(offset, shape, strict=True)]))
         around = np.full(positions + 2 * LANES, 99, np.uint8)
@@ -262,4 +264,4 @@ def test_features_are_what_they_say(with_parent: bool) -> None:
             assert classic[i] == (1 + min(total // weight, 22) if any(row) else 0)
         assert (around[:LANES] == 99).all() and (around[-LANES:] == 99).all()
         used = contexts.FIXED + 2 * len(order)
-        assert [list(map(int, out[:used, j])) for j in range(count)] == [rows[i] for i in told]
+        assert rows_of(out, count)[:, :used].tolist() == [rows[i] for i in told]

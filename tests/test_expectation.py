@@ -179,7 +179,7 @@ def test_features_tell_the_expectation() -> None:
     weights = unpack(random.integers(-60, 60, COUNT).astype(np.int8))
     parent = contexts.LevelState.empty((0, 0, 0))
     for c, offset in enumerate(CLASSES):
-        out = np.zeros((contexts.FEATURES, 72 + SLACK), np.uint8)
+        out = np.zeros((contexts.GROUPS, 72 + SLACK), np.int32)
         where, expected = np.zeros(72 + SLACK, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
             state.mag, state.logs, parent.mag, parent.logs, no_hints(shape), 3,
@@ -194,5 +194,6 @@ def test_features_tell_the_expectation() -> None:
         assert list(expected[: len(said)]) == said
         for j in range(count):
             e = said[where[j]]
-            assert out[contexts.FIXED - 2, j] == contexts.LOG[min(abs(e), 4095)]
-            assert out[contexts.FIXED - 1, j] == 4 * abs(e - ((e + HALF) >> BITS << BITS))
+            told = contexts.rows_of(out, count)[j]
+            assert told[contexts.FIXED - 2] == contexts.LOG[min(abs(e), 4095)]
+            assert told[contexts.FIXED - 1] == 4 * abs(e - ((e + HALF) >> BITS << BITS))

@@ -220,7 +220,7 @@ def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:
     if not 2**-6 <= abs(Pyramid(coefs).dc_gain()) <= 2**6:
         raise ValueError("the lifting loses or swells constants")
     zero = np.zeros((nets, kinds), np.uint8)
-    x = np.zeros((contexts.FEATURES, 1), np.uint8)
+    x = contexts.columns_of(np.zeros((1, contexts.FEATURES), np.uint8))
     for n in range(nets):
         for k in range(kinds):
             contexts.choose(

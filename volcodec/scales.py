@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ class ScaleCoder:
             return Predicted(shape, levels, tile, hidden)
         return Lifted(self.bank.pyramid, shape, levels, tile, self.halved)
 
-    def network(self) -> tuple[np.ndarray, ...]:
+    def network(self) -> tuple[Any, ...]:
         """The networks and the tables of symbols amid zeros, as kernels take them."""
         return *self.bank.networks.arrays(), self.bank.zero
 

@@ -237,7 +237,7 @@ def code_class(
             turns[i % chains] = NEXT[turn, 0]
             continue
         for k in range(used):
-            f[k] = np.int64(x[k, column]) if has else 0
+            f[k] = (np.int64(x[k >> 2, column]) >> 8 * (k & 3)) & 255 if has else 0
         column += has
         zz, yy, xx = offset[0] + 2 * iz + 1, offset[1] + 2 * iy + 1, offset[2] + 2 * ix + 1
         whole = whole_of(np.int64(expected[i]))

@@ -55,7 +55,7 @@ def _code_band(
     parent_mag: np.ndarray, parent_logs: np.ndarray, kept: np.ndarray, parent: np.ndarray,
     low: np.ndarray, inverse: float, tones: np.ndarray, band: int, before: np.ndarray, kind: int,
     skip: int, classes: np.ndarray, w1: np.ndarray, b1: np.ndarray,
-    w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, shifts: np.ndarray,
+    w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, narrow: bool,
     zero: np.ndarray, expecting: np.ndarray, q: np.ndarray, expected: np.ndarray,
     prior: np.ndarray, sign_prior: np.ndarray, slow: np.ndarray, quick: np.ndarray,
     weights: np.ndarray, tables: np.ndarray, quiet: np.ndarray, grams: np.ndarray,
@@ -72,7 +72,7 @@ def _code_band(
     """
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
-    x = np.empty((contexts.FEATURES, size + SLACK), np.uint8)
+    x = np.empty((contexts.GROUPS, size + SLACK), np.int32)
     where = np.empty(size + SLACK, np.int32)
     table = np.empty(size, np.uint8)
     found, halves = np.zeros(size, np.int32), np.empty(size, np.int32)
@@ -99,7 +99,7 @@ def _code_band(
         )  # fmt: skip
         contexts.choose(
             x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-            shifts, prior.shape[0] // 2 - 1, t,
+            narrow, prior.shape[0] // 2 - 1, t,
         )  # fmt: skip
         if not decode:
             s[:] = given[first : first + n]

@@ -12,7 +12,7 @@ import numpy as np
 from .. import trellis
 from ..kernel import inlined, kernel
 from ..quantiser import decide
-from .contexts import FEATURES, FIXED, choose, features
+from .contexts import FIXED, GROUPS, choose, features
 from .expectation import BITS, whole_of
 from .places import list_coded, pick, place, scatter, whole_mapping
 from .rans import decode_run
@@ -121,7 +121,7 @@ def encode_band(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: np.ndarray,
-    shifts: np.ndarray,
+    narrow: bool,
     zero: np.ndarray,
     cost: np.ndarray,
     sign_cost: np.ndarray,
@@ -157,7 +157,7 @@ def encode_band(
     kept = amid_zeros((coefs.shape[0], coefs.shape[1], coefs.shape[2]) if keeps else (0, 0, 0))
     size = (coefs.shape[0] + 1) // 2 * ((coefs.shape[1] + 1) // 2) * ((coefs.shape[2] + 1) // 2)
     room = size + SLACK if learns else 0
-    x = np.empty((FEATURES, room), np.uint8)
+    x = np.empty((GROUPS, room), np.int32)
     where = np.empty(room, np.int32)
     used = FIXED + 2 * before.size
     told = np.empty(size, np.int32) if keeps else np.zeros(size, np.int32)
@@ -203,7 +203,7 @@ def encode_band(
         if learns:
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-                shifts, tables - 1, t,
+                narrow, tables - 1, t,
             )  # fmt: skip
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
@@ -254,7 +254,7 @@ def decode_band(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: np.ndarray,
-    shifts: np.ndarray,
+    narrow: bool,
     zero: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
@@ -277,7 +277,7 @@ def decode_band(
     shape = (q.shape[0], q.shape[1], q.shape[2])
     size = (shape[0] + 1) // 2 * ((shape[1] + 1) // 2) * ((shape[2] + 1) // 2)
     room = size + SLACK if use_network else 0
-    x = np.empty((FEATURES, room), np.uint8)
+    x = np.empty((GROUPS, room), np.int32)
     where = np.empty(room, np.int32)
     table = np.empty(size, np.uint8)
     coded = np.empty(size, np.int32)
@@ -330,7 +330,7 @@ def decode_band(
             t[:] = zero[net, kind]
             choose(
                 x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-                shifts, mapping.size - 1, t,
+                narrow, mapping.size - 1, t,
             )  # fmt: skip
         if halved:
             if signed:

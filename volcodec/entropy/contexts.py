@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -25,6 +26,7 @@ from .rows import CLIP, LANES, SLACK, feature_block, logarithm_block
 OWN, PARENT, HINTS, EXPECTED = 5, 3, 2, 2
 FIXED = OWN + PARENT + HINTS + EXPECTED  # these come first; two for each sibling band follow
 FEATURES = FIXED + 2 * (len(BAND_ORDER) - 1)
+GROUPS = FEATURES // 4  # of four features, the bytes of an int32, the lowest first
 NETS = 8 * len(CLASSES)
 LEVEL_KINDS = 4  # levels 1, 2, 3 and the coarser ones have biases of their own
 EXACT = 1 << 24
@@ -92,9 +94,9 @@ def features(
 ) -> int:
     """Features of the positions ``offset + 2 k`` of a band, in raster order.
 
-    Positions whose features are all zero are left out: column ``j`` of ``out`` (uint8,
-    (FEATURES, at least count + SLACK)) belongs to position ``where[j]`` (int32, as many). Returns
-    the number of columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`;
+    Positions whose features are all zero are left out: column ``j`` of ``out`` (int32, (GROUPS, at
+    least count + SLACK)) belongs to position ``where[j]`` (int32, as many). Returns the number of
+    columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`;
     ``hints`` (uint16, (HINTS, *shape)) have memory behind them.
 
     ``expected`` (int32) takes the expectation of each position, unless all of the class's
@@ -136,22 +138,28 @@ def _features(
                 )  # fmt: skip
                 if out.shape[1] > 0:
                     if (found >> LANES) & 1 == 0:
-                        _squeeze(out, where, j, found & ((1 << LANES) - 1), FIXED + 2 * before.size)
+                        _squeeze(
+                            out,
+                            where,
+                            j,
+                            found & ((1 << LANES) - 1),
+                            (FIXED + 2 * before.size + 3) // 4,
+                        )
                     j += found >> 32
             i += half
     return j
 
 
 @kernel()
-def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, used: int) -> None:
+def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, groups: int) -> None:
     """Move those of sixteen columns whose bits are set side by side."""
     to = column
     for lane in range(LANES):
         if (bits >> lane) & 1:
             if to != column + lane:
                 where[to] = where[column + lane]
-                for f in range(used):
-                    out[f, to] = out[f, column + lane]
+                for g in range(groups):
+                    out[g, to] = out[g, column + lane]
             to += 1
 
 
@@ -159,9 +167,9 @@ def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, used: i
 class Networks:
     """The three layers of every network, packed for :func:`choose`.
 
-    ``shifts`` follow the layers, and 1 where weights are of 8 bits, else 0. Made of integers:
-    ``w1`` (NETS, H1, FEATURES), ``b1`` (NETS, LEVEL_KINDS, H1), ``w2`` (NETS, H2, H1), ``b2``
-    (NETS, H2), ``w3`` (NETS, H2), ``b3`` (NETS,). ValueError where weights don't fit 16 bits.
+    ``narrow``: whether weights are of 8 bits. Made of integers: ``w1`` (NETS, H1, FEATURES), ``b1``
+    (NETS, LEVEL_KINDS, H1), ``w2`` (NETS, H2, H1), ``b2`` (NETS, H2), ``w3`` (NETS, H2), ``b3``
+    (NETS,). ValueError where weights don't fit 16 bits.
     """
 
     w1: np.ndarray
@@ -170,7 +178,7 @@ class Networks:
     b2: np.ndarray
     w3: np.ndarray
     b3: np.ndarray
-    shifts: np.ndarray
+    narrow: bool
 
     @classmethod
     def of(
@@ -179,25 +187,25 @@ class Networks:
     ) -> Networks:  # fmt: skip
         """Pack them. Where a layer has an odd number of rows the next one's last weight is zero."""
         w3, b3 = w3[..., None, :], b3[..., None]
-        ups = [ups_of(w) for w in (w1, w2, w3)]
+        ups = [ups_of(w, s) for w, s in zip((w1, w2, w3), shifts, strict=True)]
         narrow = all(up is not None for up in ups)
-        ups = ups if narrow else [None, None, None]
+        first, second, third = ups if narrow else (None, None, None)
+        of_kinds = None if first is None else first[:, None]
         return cls(
-            pack(w1, ups[0]), pad(b1, None if ups[0] is None else ups[0][:, None]),
-            pack(w2, ups[1]), pad(b2, ups[1]), pack(w3, ups[2], 1), pad(b3, ups[2], 1),
-            np.array([*shifts, narrow], np.int32),
+            pack(w1, first), pad(b1, shifts[0], of_kinds), pack(w2, second),
+            pad(b2, shifts[1], second), pack(w3, third, 1), pad(b3, shifts[2], third, 1), narrow,
         )  # fmt: skip
 
-    def of_net(self, net: int, kind: int) -> tuple[np.ndarray, ...]:
+    def of_net(self, net: int, kind: int) -> tuple[Any, ...]:
         """What :func:`choose` takes for one network at one kind of level."""
         return (
             self.w1[net], self.b1[net, kind], self.w2[net], self.b2[net], self.w3[net],
-            self.b3[net], self.shifts,
+            self.b3[net], self.narrow,
         )  # fmt: skip
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[Any, ...]:
         """In the order in which kernels take them."""
-        return self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.shifts
+        return self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.narrow
 
 
 @numba.njit(cache=True, nogil=True)
@@ -212,19 +220,20 @@ def choose(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: np.ndarray,
-    shifts: np.ndarray,
+    narrow: bool,
     top: int,
     out: np.ndarray,
 ) -> None:
-    """Table index for ``count`` columns of features, of which the first ``used`` rows count.
+    """Table index for ``count`` columns of features, of which the first ``used`` count.
 
-    ``out`` (uint8) at ``where[j]`` becomes the index of column ``j``. Weights and biases are those
-    of one network of :class:`Networks`; ``used`` is even.
+    ``x`` (int32, (GROUPS, at least count + SLACK)): see :func:`features`. ``out`` (uint8) at
+    ``where[j]`` becomes the index of column ``j``. Weights and biases are those of one network of
+    :class:`Networks`; ``used`` is even.
     """
-    group = 4 if shifts[3] else 2
+    group = 4 if narrow else 2
     _choose(
-        x, count, where, used, w1, b1, w2, b2, w3, b3, shifts, top,
-        np.zeros(((used + group - 1) // group, _BLOCK), np.int32),
+        x, count, where, used, w1, b1, w2, b2, w3, b3, narrow, top,
+        np.empty((0 if narrow else 2 * GROUPS, _BLOCK), np.int32),
         np.empty((8 // group * w1.shape[0], _BLOCK), np.int32),
         np.empty((8 // group * w2.shape[0], _BLOCK), np.int32),
         np.empty((1, _BLOCK), np.int32), out,
@@ -234,46 +243,47 @@ def choose(
 @kernel()
 def _choose(
     x: np.ndarray, count: int, where: np.ndarray, used: int, w1: np.ndarray, b1: np.ndarray,
-    w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, shifts: np.ndarray, top: int,
+    w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, narrow: bool, top: int,
     a0: np.ndarray, a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
     last = a3[0]
-    narrow = shifts[3] != 0
     for start in range(0, count, _BLOCK):
         n = min(_BLOCK, count - start)
-        for g in range(a0.shape[0]):
-            if narrow:
-                _join_fours(x, 4 * g, used, start, n, a0[g])
-            else:
-                row = a0[g]
-                low, high = x[2 * g, start : start + n], x[2 * g + 1, start : start + n]
-                for v in range(n):
-                    row[v] = np.int32(low[v]) | (np.int32(high[v]) << 16)
         if narrow:
             for k in range(w1.shape[0]):
-                narrow_layer(a0, n, _BLOCK, w1, k, a0.shape[0], b1, shifts[0], a1)
+                narrow_layer(x, start, n, w1, k, (used + 3) // 4, b1, a1)
             for k in range(w2.shape[0]):
-                narrow_layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
-            narrow_last_layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
+                narrow_layer(a1, 0, n, w2, k, w2.shape[1], b2, a2)
+            narrow_last_layer(a2, 0, n, w3, 0, w3.shape[1], b3, a3)
         else:
+            for g in range((used + 3) // 4):
+                _split(x[g, start : start + n], a0[2 * g], a0[2 * g + 1])
             for k in range(w1.shape[0]):
-                layer(a0, n, _BLOCK, w1, k, a0.shape[0], b1, shifts[0], a1)
+                layer(a0, 0, n, w1, k, used // 2, b1, a1)
             for k in range(w2.shape[0]):
-                layer(a1, n, _BLOCK, w2, k, w2.shape[1], b2, shifts[1], a2)
-            last_layer(a2, n, _BLOCK, w3, 0, w3.shape[1], b3, shifts[2], a3)
+                layer(a1, 0, n, w2, k, w2.shape[1], b2, a2)
+            last_layer(a2, 0, n, w3, 0, w3.shape[1], b3, a3)
         for v in range(n):
             out[where[start + v]] = np.uint8(min(last[v], top))
 
 
 @kernel()
-def _join_fours(x: np.ndarray, row: int, used: int, start: int, n: int, out: np.ndarray) -> None:
-    """Four rows of features, of which there may be only two left, as the bytes of integers."""
-    r0, r1 = x[row, start : start + n], x[row + 1, start : start + n]
-    if row + 2 < used:
-        r2, r3 = x[row + 2, start : start + n], x[row + 3, start : start + n]
-        for v in range(n):
-            low = np.int32(r0[v]) | (np.int32(r1[v]) << 8)
-            out[v] = low | (np.int32(r2[v]) << 16) | (np.int32(r3[v]) << 24)
-    else:
-        for v in range(n):
-            out[v] = np.int32(r0[v]) | (np.int32(r1[v]) << 8)
+def _split(fours: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """The bytes of integers as pairs of int16."""
+    for i in range(fours.size):
+        four = np.uint32(fours[i])
+        second, third = np.uint32(four >> np.uint32(8)), np.uint32(four >> np.uint32(16))
+        low[i] = np.int32((four & np.uint32(255)) | (second & np.uint32(255)) << np.uint32(16))
+        high[i] = np.int32((third & np.uint32(255)) | (second & np.uint32(0xFF0000)))
+
+
+def columns_of(features: np.ndarray) -> np.ndarray:
+    """Rows of features (uint8, (N, FEATURES)) as :func:`choose` takes them."""
+    out = np.zeros((GROUPS, len(features) + SLACK), np.int32)
+    out[:, : len(features)] = np.ascontiguousarray(features).view("<i4").T
+    return out
+
+
+def rows_of(columns: np.ndarray, count: int) -> np.ndarray:
+    """The inverse of :func:`columns_of`."""
+    return np.ascontiguousarray(columns[:, :count].T).astype("<i4").view(np.uint8)

@@ -17,27 +17,26 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..vectors import I16, I32, I64, Array, load, processor, same, splat, store
+from ..vectors import I8, I16, I32, I64, Array, load, processor, same, splat, store
 
 ROWS = 8  # rows of weights that are multiplied at once, but of a layer that has only one
 ACTIVATION = 255
 _PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
 _FOURS = "llvm.x86.avx512.vpdpbusd.512"
+_HALVED, _QUARTERED = "llvm.x86.avx512.packssdw.512", "llvm.x86.avx512.packuswb.512"
 _LARGEST = 127  # of a weight of 8 bits
-_MOST_UP = 12  # bits by which a row's sums of these are shifted up, at most
 
 
-def ups_of(weights: np.ndarray) -> np.ndarray | None:
-    """By how many bits (int32, (..., H)) rows of ``weights`` (..., H, F) are 8-bit ones, shifted.
+def ups_of(weights: np.ndarray, shift: int) -> np.ndarray | None:
+    """By how many bits (int32, (..., H)) rows of ``weights`` (..., H, F) are 8-bit ones shifted up.
 
-    None where one of them is not.
+    At most by ``shift``, by which their sums are shifted down. None where some row is not like it.
     """
-    whole = weights.astype(np.int64)
-    bits = np.bitwise_or.reduce(np.abs(whole), axis=-1)
+    whole = np.abs(weights.astype(np.int64))
+    bits = np.bitwise_or.reduce(whole, axis=-1)
     lowest = np.where(bits > 0, bits & -bits, 1)
-    ups = np.log2(lowest).astype(np.int32)
-    within = np.abs(whole).max(axis=-1, initial=0) >> ups <= _LARGEST
-    return np.minimum(ups, _MOST_UP) if within.all() and (ups <= _MOST_UP).all() else None
+    ups = np.minimum(np.log2(lowest).astype(np.int32), shift)
+    return ups if (whole.max(axis=-1, initial=0) >> ups <= _LARGEST).all() else None
 
 
 def pack(weights: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:
@@ -58,13 +57,16 @@ def pack(weights: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.nd
     return np.ascontiguousarray(split).view(np.int16)
 
 
-def pad(biases: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:
-    """Biases (..., H) and ``ups`` as int32 (..., 2, H'), padded with zeros to a multiple."""
+def pad(biases: np.ndarray, shift: int, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:
+    """Biases (..., H) and shifts of sums as int32 (..., 2, H'), padded with zeros to a multiple.
+
+    ``((s << up) + bias) >> shift`` is ``(s + (bias >> up)) >> (shift - up)``.
+    """
     h = biases.shape[-1]
+    up = np.zeros(h, np.int32) if ups is None else ups
     out = np.zeros((*biases.shape[:-1], 2, -(-h // rows) * rows), np.int32)
-    out[..., 0, :h] = biases
-    if ups is not None:
-        out[..., 1, :h] = ups
+    out[..., 0, :h] = biases.astype(np.int64) >> up
+    out[..., 1, :h] = shift - up
     return out
 
 
@@ -104,27 +106,55 @@ def _add_fours(b: Any, total: Any, x: Any, w: Any, features: list[str]) -> Any:
     return total
 
 
+def _clipped(b: Any, v: Any) -> Any:
+    none, most = (same(v.type, i) for i in (0, ACTIVATION))
+    v = b.select(b.icmp_signed(">", v, none), v, none)
+    return b.select(b.icmp_signed("<", v, most), v, most)
+
+
+def _joined(b: Any, rows: list[Any], group: int, features: list[str]) -> Any:
+    """A group of rows, clipped, as parts of the same integers."""
+    vector = rows[0].type
+    if len(rows) == 4 and vector.count == 16 and "+avx512bw" in features:
+
+        def packed(name: str, out: Any, x: Any, y: Any) -> Any:
+            kind = ir.FunctionType(out, [x.type, x.type])
+            return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x, y])
+
+        halves, bytes_ = ir.VectorType(I16, 32), ir.VectorType(I8, 64)
+        pairs = [packed(_HALVED, halves, *rows[i : i + 2]) for i in (0, 2)]
+        fours = packed(_QUARTERED, bytes_, *pairs)  # of each four lanes: four bytes of each row
+        places = [16 * i + 4 * r + k for i in range(4) for k in range(4) for r in range(4)]
+        chosen = ir.Constant(ir.VectorType(I32, 64), [I32(i) for i in places])
+        return b.bitcast(b.shuffle_vector(fours, fours, chosen), vector)
+    total = same(vector, 0)
+    for i, row in enumerate(rows):
+        total = b.or_(total, b.shl(_clipped(b, row), same(vector, i * 32 // group)))
+    return total
+
+
 def _layer(rows: int, add: Any, group: int) -> Any:
     """An intrinsic for so many rows at once, of which columns are added by groups."""
 
     @intrinsic  # type: ignore[misc]
     def layer(
-        typingctx: Any, x: Any, columns: Any, stride: Any, w: Any, block: Any, groups: Any,
-        bias: Any, shift: Any, out: Any,
+        typingctx: Any, x: Any, begin: Any, columns: Any, w: Any, block: Any, groups: Any,
+        bias: Any, out: Any,
     ) -> Any:  # fmt: skip
-        """``out = clip(((w x << up) + bias) >> shift, 0, 255)`` of a block of rows.
+        """``out = clip((w x + bias) >> shift, 0, 255)`` of a block of rows.
 
-        Arrays are contiguous: ``x`` int32 (groups, stride), each element two int16 or four bytes of
-        consecutive rows; ``w`` what :func:`pack` makes of one network, of whose blocks of rows
-        ``block`` is meant, and its first ``groups`` groups of columns; ``bias`` int32 (2, ...), see
-        :func:`pad`. ``out`` is as ``x`` is, of a single row an element each. Of its columns at
-        least the first ``columns`` are written, in steps of 32: the stride must be a multiple.
+        Arrays are contiguous: ``x`` int32 (groups, ...), each element two int16 or four bytes of
+        consecutive rows, of which columns from ``begin`` on are meant; ``w`` what :func:`pack`
+        makes of one network, of whose blocks of rows ``block`` is meant, and its first ``groups``
+        groups of columns; ``bias`` int32 (2, ...), see :func:`pad`. ``out`` is as ``x`` is, of a
+        single row an element each. Of its columns at least the first ``columns`` are written, in
+        steps of 32, for which there must be room, as there must be in ``x``.
         """
         whole = types.intp
-        signature = types.void(x, whole, whole, w, whole, whole, bias, types.int32, out)
+        signature = types.void(x, whole, whole, w, whole, whole, bias, out)
 
         def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            px, columns, stride, pw, block, groups, pb, shift, po = arguments
+            px, begin, columns, pw, block, groups, pb, po = arguments
             features = processor(context)
             width = 16 if "+avx512bw" in features else 8
             side = 32 // width if width == 16 else 1  # vectors of columns at once
@@ -132,30 +162,25 @@ def _layer(rows: int, add: Any, group: int) -> Any:
 
             arrays = [
                 Array(context, b, signature.args[i], value)
-                for i, value in ((0, px), (3, pw), (6, pb), (8, po))
+                for i, value in ((0, px), (3, pw), (6, pb), (7, po))
             ]
             x32, w32, bias32, out32 = (b.bitcast(a.data, I32.as_pointer()) for a in arrays)
             total, height = arrays[1].shape[1], arrays[2].shape[1]
+            stride, out_stride = arrays[0].shape[1], arrays[3].shape[1]
+            x32 = b.gep(x32, [begin])
             w32 = b.gep(w32, [b.mul(b.mul(block, total), I64(rows))])
             bias32 = b.gep(bias32, [b.mul(block, I64(rows))])
-            out32 = b.gep(out32, [b.mul(b.mul(block, I64(-(-rows // group))), stride)])
-            none, most = (same(vector, v) for v in (0, ACTIVATION))
-            shifts = splat(b, shift, width)
+            out32 = b.gep(out32, [b.mul(b.mul(block, I64(-(-rows // group))), out_stride)])
             sums = [[cgutils.alloca_once(b, vector) for _ in range(side)] for _ in range(rows)]
 
-            def finished(r: int, place: Any) -> Any:
-                start, up = (
-                    splat(b, b.load(b.gep(bias32, [b.add(b.mul(height, I64(i)), I64(r))])), width)
-                    for i in (0, 1)
-                )
-                v = b.ashr(b.add(b.shl(b.load(place), up), start), shifts)
-                v = b.select(b.icmp_signed(">", v, none), v, none)
-                return b.select(b.icmp_signed("<", v, most), v, most)
+            def of_row(r: int, which: int) -> Any:
+                place = b.add(b.mul(height, I64(which)), I64(r))
+                return splat(b, b.load(b.gep(bias32, [place])), width)
 
             with cgutils.for_range_slice(b, I64(0), columns, I64(width * side), I64) as (first, _):
-                for row in sums:
+                for r, row in enumerate(sums):
                     for place in row:
-                        b.store(none, place)
+                        b.store(of_row(r, 0), place)
                 with cgutils.for_range(b, groups) as loop:
                     row_of_x = b.gep(x32, [b.add(b.mul(loop.index, stride), first)])
                     loaded = [
@@ -168,11 +193,10 @@ def _layer(rows: int, add: Any, group: int) -> Any:
                             b.store(add(b, b.load(place), column, weight, features), place)
                 for r in range(0, rows, group):
                     for c in range(side):
-                        joined = none
-                        for i in range(min(group, rows)):
-                            part = finished(r + i, sums[r + i][c])
-                            joined = b.or_(joined, b.shl(part, same(vector, i * 32 // group)))
-                        index = b.add(b.mul(I64(r // group), stride), first)
+                        several = range(r, min(r + group, rows))
+                        shifted = [b.ashr(b.load(sums[i][c]), of_row(i, 1)) for i in several]
+                        joined = _joined(b, shifted, group, features)
+                        index = b.add(b.mul(I64(r // group), out_stride), first)
                         store(b, joined, b.gep(out32, [b.add(index, I64(c * width))]))
             return context.get_dummy_value()
 

@@ -191,9 +191,9 @@ def feature_block(
     - ``expected`` (int32) takes the expectation of each position, by ``weights`` (int32, 8) from
       ``symbols`` (int32, with a margin and room), which are ``halved``, if 1;
     - ``classic`` (uint8) the classical context: sums of features times ``reciprocal`` over 2**20;
-    - ``out`` and ``where`` from ``column`` on the features and the places in the class: sixteen
-      columns as they are or, as told by bit 16 of the result, side by side those whose bits are
-      set. How many these are is told from bit 32 on.
+    - ``out`` and ``where`` from ``column`` on the features, four to an int32, and the places in the
+      class: sixteen columns as they are or, as told by bit 16 of the result, side by side those
+      whose bits are set. How many these are is told from bit 32 on.
     """
     n = types.intp
     signature = types.int64(
@@ -303,8 +303,9 @@ def feature_block(
                 b.store(b.select(mask, e, _all(0)), expectation)
             with b.if_then(wanted(outs)):
 
-                def put(row: Any, value: Any) -> None:
-                    store(b, b.trunc(v.squeeze(value, mask), _BYTES), outs.at(row, column))
+                def put(group: Any, *values: Any) -> None:
+                    shifted = (b.shl(value, _all(8 * i)) for i, value in enumerate(values))
+                    store(b, v.squeeze(v.any(*shifted), mask), outs.at(group, column))
 
                 e = b.load(expectation)
                 whole = b.shl(b.ashr(b.add(e, _all(HALF)), _all(BITS)), _all(BITS))
@@ -315,13 +316,19 @@ def feature_block(
                     v.log(v.size(e)),
                     b.shl(v.size(b.sub(e, whole)), _all(2)),
                 ]
-                for f, value in enumerate(features):
-                    put(I64(f), value)
-                with cgutils.for_range(b, siblings) as loop:
-                    sibling = b.load(befores.at(loop.index))
-                    for f in (0, 1):
-                        row = b.add(b.add(I64(len(features)), b.shl(loop.index, one)), I64(f))
-                        put(row, v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at)))
+                fixed = len(features) // 4
+                for g in range(fixed):
+                    put(I64(g), *features[4 * g : 4 * g + 4])
+                with cgutils.for_range(b, b.lshr(b.add(siblings, one), one)) as loop:
+                    sides = []
+                    for i in (0, 1):
+                        which = b.or_(b.shl(loop.index, one), I64(i))
+                        has = b.icmp_signed("<", which, siblings)
+                        sibling = b.load(befores.at(b.select(has, which, I64(0))))
+                        for f in (0, 1):
+                            told_by = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
+                            sides.append(b.select(has, told_by, _all(0)))
+                    put(b.add(I64(fixed), loop.index), *sides)
                 places = b.add(lanes, splat(b, b.trunc(here, I32), LANES))
                 store(b, v.squeeze(places, mask), wheres.at(column))
         with b.if_then(wanted(expected)):

@@ -294,7 +294,7 @@ def place(bank: Bank, features: np.ndarray, net: np.ndarray, level: np.ndarray) 
             chosen = np.flatnonzero((net == n) & (level == kind)).astype(np.int32)
             if chosen.size == 0:
                 continue
-            x = np.ascontiguousarray(features[chosen].T)
+            x = contexts.columns_of(features[chosen])
             part = np.zeros(chosen.size, np.uint8)
             contexts.choose(
                 x, chosen.size, np.arange(chosen.size, dtype=np.int32), contexts.FEATURES,

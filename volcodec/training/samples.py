@@ -150,7 +150,7 @@ def gather(
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:
                     continue
-                x = np.zeros((contexts.FEATURES, chosen.size + SLACK), np.uint8)
+                x = np.zeros((contexts.GROUPS, chosen.size + SLACK), np.int32)
                 where = np.empty(chosen.size + SLACK, np.int32)
                 e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
@@ -158,7 +158,7 @@ def gather(
                     size, off, kept, weights[c], recipe.halved, x, where, e, _NO_CONTEXTS,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
-                full[where[:n]] = x[:, :n].T
+                full[where[:n]] = contexts.rows_of(x, n)
                 part, turns = _symbols(recipe, chosen, step, band, c, kind, x, n, where, e)
                 rest = (e - (((e + HALF) >> BITS) << BITS)).astype(np.int8)
                 m = np.abs(part.astype(np.int64))
