@@ -24,7 +24,7 @@ ACTIVATION = 255
 _PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
 _FOURS = "llvm.x86.avx512.vpdpbusd.512"
 _HALVED, _QUARTERED = "llvm.x86.avx512.packssdw.512", "llvm.x86.avx512.packuswb.512"
-_LARGEST = 127  # of a weight of 8 bits
+NARROWEST = 127  # the largest weight of 8 bits
 
 
 def ups_of(weights: np.ndarray, shift: int) -> np.ndarray | None:
@@ -36,7 +36,7 @@ def ups_of(weights: np.ndarray, shift: int) -> np.ndarray | None:
     bits = np.bitwise_or.reduce(whole, axis=-1)
     lowest = np.where(bits > 0, bits & -bits, 1)
     ups = np.minimum(np.log2(lowest).astype(np.int32), shift)
-    return ups if (whole.max(axis=-1, initial=0) >> ups <= _LARGEST).all() else None
+    return ups if (whole.max(axis=-1, initial=0) >> ups <= NARROWEST).all() else None
 
 
 def pack(weights: np.ndarray, ups: np.ndarray | None, rows: int = ROWS) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import nn
 from .. import models
 from ..entropy import contexts
 from ..entropy.expectation import BITS, RESTS, Signs
-from ..entropy.products import ACTIVATION
+from ..entropy.products import ACTIVATION, NARROWEST
 from ..entropy.tables import DIRECT, ESCAPE, ESCAPE_BITS, PROB_BITS, TOKENS, normalise
 from .samples import Samples
 
@@ -162,7 +162,8 @@ def _integers(w: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]
     """Weights (nets, rows, inputs) and biases (nets, kinds, rows) of a layer as integers.
 
     A row whose sums could reach 2**24, or whose weights leave 16 bits, is scaled down until they
-    don't: a unit that is as steep as that is a step either way.
+    don't: a unit that is as steep as that is a step either way. Weights are of 8 bits, see
+    :func:`narrow`.
     """
     one = float(1 << WEIGHT_BITS)
     w, b = w.double() * one, b.double() * one * UNIT
@@ -170,7 +171,21 @@ def _integers(w: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]
     room = (contexts.EXACT - 1 - ACTIVATION * w.shape[-1]) / most.clamp_min(1)
     scale = torch.minimum(room, _WIDEST / w.abs().amax(-1).clamp_min(1)).clamp_max(1.0)
     w, b = w * scale[..., None], b * scale[:, None]
-    return torch.round(w).float().numpy(), torch.round(b).float().numpy()
+    return narrow(torch.round(w).float().numpy()), torch.round(b).float().numpy()
+
+
+def narrow(w: np.ndarray) -> np.ndarray:
+    """Integer weights rounded, row by row, to integers of 8 bits times a power of two.
+
+    Some processors multiply four of these at once, see :mod:`..entropy.products`.
+    """
+    most = np.abs(w).max(-1, keepdims=True, initial=0)
+    unit = 2.0 ** np.ceil(np.log2(np.maximum(most / NARROWEST, 1)))
+    near = np.clip(np.rint(w / unit), -NARROWEST, NARROWEST) * unit
+    # sums that may be next to 2**24 don't grow
+    full = np.abs(w).sum(-1, keepdims=True) * ACTIVATION > contexts.EXACT / 2
+    rounded: np.ndarray = np.where(full, np.trunc(w / unit) * unit, near)
+    return rounded.astype(w.dtype)
 
 
 def export(
