@@ -37,8 +37,12 @@ from .values import Mapping, shortened
 Progress = Callable[[int, int, str], None]
 SUPPORT_SHARE = 0.05  # what exact support may add to a file under "auto"
 _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume of up to 48
-_CLEARLY = 1.02  # times as large in drafts: masks that don't pay where nothing is lost
+# of the size without them in drafts, masks where nothing is lost: clearly fewer bytes, hardly fewer
+_CLEARLY, _HARDLY = 0.9, 0.97
 _MANY = 4  # tiles from which some tell how all are coded
+_WINS = 0.93  # of the size by another way: how the closed loop wins clearly
+_MARGINS = {"predicted": 1.0, "lattice": 1.03}
+_LOSES = 1.07  # times the size by learned contexts: classical ones that are not tried
 _SNAP_FROM = 0.99  # of the squared error: what snapping has to come down to
 _COARSER = 1.6  # step of the transform over that of the closed loop at the same error, about
 _TINY = 1500  # bytes a tile below which one scale holds all levels
@@ -234,7 +238,9 @@ class VolumeEncoder:
         if free and not self.coder.thorough:
             work = partial(_drafts, settings=(exact, s))
             masked, bare = np.sum(list(self._each(work, chosen, "support")), axis=0)
-            if masked > _CLEARLY * bare:
+            if masked <= _CLEARLY * bare:
+                return exact
+            if masked >= _HARDLY * bare:
                 return s
         with_masks = self._sample(chosen, exact)
         total = sum(with_masks[i].size for i in chosen)
@@ -252,22 +258,28 @@ class VolumeEncoder:
         return exact
 
     def _foreseen(self, s: Settings) -> Settings:
-        """The settings without the ways to code that have no prospect in the tiles of the file.
+        """The settings without the ways to code that have no prospect, or hardly one.
 
-        These are what they have in tiles that hold much.
+        Tiles that hold much tell. The transform may still win by far in others, so the closed loop
+        has to win clearly against it; the reversible wavelet is nowhere far from it.
         """
         busy = self.look().busy
-        tried = "predicted" in s.banks and len(s.banks) > 1 and np.isinf(s.worth)
+        tried = "predicted" in s.banks and len(s.banks) > 1 and math.isinf(s.worth)
         if not tried or self.coder.quick or self.coder.thorough or self.count < _MANY:
             return s
         fullest = sorted(range(self.count), key=lambda i: -busy[i])
         parts = 2 * max(1, self.count // 24)
         chosen = sorted({fullest[self.count * i // (3 * parts)] for i in range(parts)})
-        work = partial(TileCoder.foreseen, s=s)
-        found = list(self._each(work, chosen, "look"))
-        if any(f.banks != found[0].banks for f in found):
-            return s
-        return replace(found[0], both=any(f.both for f in found))
+        found = [f for f in self._each(partial(TileCoder.contest, s=s), chosen, "look") if f]
+        for costs in found:
+            mine = costs["predicted"][0]
+            others = (cost * _MARGINS.get(bank, _WINS) for bank, (cost, _) in costs.items())
+            if mine > min(others):
+                return s
+        smaller, larger = (
+            np.sum([costs["predicted"] for costs in found], axis=0) if found else (1, 1)
+        )
+        return replace(s, banks=("predicted",), both=larger < _LOSES * smaller)
 
     def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
         """Tiles, coded, at least those asked for.

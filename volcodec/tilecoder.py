@@ -68,7 +68,6 @@ _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
-_WINS = 0.93  # of the size of what is not tried any more
 _NEAR = 1.05  # costs of the parts that don't decide without one
 Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
 
@@ -341,25 +340,16 @@ class TileCoder:
             totals.append((smaller, larger))
         return totals
 
-    def foreseen(self, values: np.ndarray, s: Settings) -> Settings:
-        """The settings without what has no prospect in two typical parts of a tile.
-
-        Where the closed loop wins clearly it is the only way left, and by its learned contexts
-        alone where the classical ones lose clearly, too.
-        """
+    def contest(self, values: np.ndarray, s: Settings) -> dict[str, tuple[float, float]]:
+        """What two typical parts of a tile cost by each bank that competes for it, if any do: by
+        the smaller and by the larger of its contexts."""
         bits = s.mapping.domain == "bits"
         look = voxels.look(values, s.background if s.exact else None, specials=not bits)
         if look.visible == 0 or look.low == look.high:
-            return s
+            return {}
         ways = list(self._ways(values, look, s))
-        costs = self._costs(ways, values, look.hidden, s)
-        mine, classical = min(
-            c for c, way in zip(costs, ways, strict=True) if way.bank == "predicted"
-        )
-        others = (c for (c, _), way in zip(costs, ways, strict=True) if way.bank != "predicted")
-        if mine > _WINS * min(others, default=np.inf):
-            return s
-        return replace(s, banks=("predicted",), both=mine > _WINS * classical)
+        costs = zip(ways, self._costs(ways, values, look.hidden, s), strict=True)
+        return {way.bank: cost for way, cost in sorted(costs, key=lambda found: -found[1][0])}
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
         """Ways to try."""
