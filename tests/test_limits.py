@@ -12,7 +12,9 @@ from volumes import random_of
 
 from volcodec import models, scales
 from volcodec.entropy import streams
-from volcodec.entropy.bands import _known, _rooms
+from volcodec.entropy.bands import _known
+from volcodec.entropy.places import rooms
+from volcodec.entropy.rows import SLACK
 from volcodec.errors import FormatError
 from volcodec.scales import ScaleCoder
 from volcodec.transform.pyramid import default_levels
@@ -66,10 +68,13 @@ def test_hidden_voxels_beyond_the_limits_do_no_harm() -> None:
 def test_rooms_hold_what_can_come(least: int, span: int, step: int, whole: int) -> None:
     """By hand: every value within the limits, its nearest symbol, and the largest of them."""
     limits = np.array([least, least + span], np.int64)
-    predicted = np.arange(least - 20, least + span + 21, dtype=np.int32).reshape(1, 1, -1)
-    expected = np.full(predicted.size, whole * 64, np.int32)
-    down, up = np.zeros(predicted.size, np.int32), np.zeros(predicted.size, np.int32)
-    _rooms(predicted, limits, step, expected, 0, 0, 0, down[::2], up[::2])
+    values = np.arange(least - 20, least + span + 21 + SLACK, dtype=np.int32)
+    predicted = values[:-SLACK].reshape(1, 1, -1)
+    expected = np.full(predicted.size + SLACK, whole * 64, np.int32)
+    count = (predicted.size + 1) // 2
+    down, up = np.full(count + 1, 99, np.int32), np.full(count + 1, 99, np.int32)
+    rooms(predicted, limits, step, expected, 0, 0, 0, down, up)
+    assert down[count] == up[count] == 99
     for i, p in enumerate(predicted[0, 0, ::2]):
         all_of_them = {
             q - whole
@@ -77,8 +82,33 @@ def test_rooms_hold_what_can_come(least: int, span: int, step: int, whole: int) 
             for q in range(-200, 201)
             if abs(int(p) + step * q - v) <= step // 2
         }
-        assert max(-min(all_of_them), -1) == down[::2][i]
-        assert max(max(all_of_them), -1) == up[::2][i]
+        assert max(-min(all_of_them), -1) == down[i]
+        assert max(max(all_of_them), -1) == up[i]
+
+
+@given(st.integers(0, 1 << 32))
+def test_rooms_of_any_size(seed: int) -> None:
+    """Quotients of numbers of 33 bits, next to whole ones and not."""
+    random = np.random.default_rng(seed)
+    step = 2 * int(2 ** random.uniform(0, 29)) + 1
+    limits = np.sort(random.integers(-(1 << 31), 1 << 31, 2))
+    shape = (2, 3, 37)
+    values = random.integers(-(1 << 31), 1 << 31, 2 * 3 * 37 + SLACK)
+    near = step * random.integers(-1000, 1000, values.size) + limits[0] + random.integers(-1, 2)
+    values = np.where(random.random(values.size) < 0.5, near, values).clip(
+        -(1 << 31), (1 << 31) - 1
+    )
+    predicted = values.astype(np.int32)[:-SLACK].reshape(shape)
+    expected = random.integers(-(1 << 18), 1 << 18, 40 + SLACK).astype(np.int32)
+    z, y, x = (int(i) for i in random.integers(0, 2, 3))
+    seen = [int(p) for p in predicted[z::2, y::2, x::2].reshape(-1)]
+    down, up = np.zeros(len(seen), np.int32), np.zeros(len(seen), np.int32)
+    rooms(predicted, limits, step, expected, z, y, x, down, up)
+    for i, p in enumerate(seen):
+        whole, half = (int(expected[i]) + 32) >> 6, (step - 1) // 2
+        most = (1 << 31) - 1
+        assert down[i] == min(max((p - int(limits[0]) + half) // step + whole, -1), most)
+        assert up[i] == min(max((int(limits[1]) - p + half) // step - whole, -1), most)
 
 
 def test_impossible_symbols_are_told() -> None:

@@ -46,7 +46,7 @@ from .tiledecoder import (
 )
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
-from .ways import Way, typical
+from .ways import Box, Way, typical
 
 _ZSTD_LEVEL = 3
 _CODINGS = {
@@ -210,8 +210,9 @@ class TileCoder:
             for i, s in enumerate(settings):
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
                 mask = support.encode_mask(look.masked) if look.any_masked else b""
-                found = (c[0] for c in draft._candidates(part, None, look, s))
-                totals[i] += min(found, default=0.0) + len(mask)
+                for way in draft._ways(part, look, s):
+                    made = draft._coded(way.bank, way.usable(), look.hidden, way.free, s)
+                    totals[i] += (made.size if made is not None else part.nbytes) + len(mask)
         return tuple(totals)
 
     @property
@@ -311,17 +312,17 @@ class TileCoder:
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
     ) -> list[Way]:
         """The way that codes two parts of the tile smallest, and the next one where it is close."""
-        totals = [cost for cost, _ in self._costs(ways, values, hidden, s)]
+        boxes = typical(values, hidden)
+        totals = [cost for cost, _ in self._costs(ways, values, hidden, boxes, s)]
         first, second = np.argsort(totals, kind="stable")[:2]
         close = totals[second] <= (_CLOSE if np.isinf(s.worth) else _NEAR) * totals[first]
         return [ways[i] for i in sorted([first, second] if close else [first])]
 
     def _costs(
-        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
+        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, boxes: list[Box], s: Settings
     ) -> list[tuple[float, float]]:
-        """What two typical parts of the tile cost by each way, by the smaller and by the larger of
-        its contexts; infinite where it can't win."""
-        boxes = typical(values, hidden)
+        """What parts of the tile cost by each way, by the smaller and by the larger of its
+        contexts; infinite where it can't win."""
         voxels = sum(values[box].size for box in boxes)
         s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
         totals: list[tuple[float, float]] = []
@@ -341,14 +342,15 @@ class TileCoder:
         return totals
 
     def contest(self, values: np.ndarray, s: Settings) -> dict[str, tuple[float, float]]:
-        """What two typical parts of a tile cost by each bank that competes for it, if any do: by
-        the smaller and by the larger of its contexts."""
+        """What a typical part of a tile costs by each bank that competes for it, if any do: by the
+        smaller and by the larger of its contexts."""
         bits = s.mapping.domain == "bits"
         look = voxels.look(values, s.background if s.exact else None, specials=not bits)
         if look.visible == 0 or look.low == look.high:
             return {}
         ways = list(self._ways(values, look, s))
-        costs = zip(ways, self._costs(ways, values, look.hidden, s), strict=True)
+        boxes = typical(values, look.hidden)[:1]
+        costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s), strict=True)
         return {way.bank: cost for way, cost in sorted(costs, key=lambda found: -found[1][0])}
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:

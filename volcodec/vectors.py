@@ -35,6 +35,19 @@ def store(b: Any, vector: Any, pointer: Any) -> None:
     b.store(vector, place, align=vector.type.element.width // 8)
 
 
+def store_some(b: Any, vector: Any, pointer: Any, count: Any) -> None:
+    """Store the lanes of a vector below ``count``."""
+    lanes = vector.type.count
+    with b.if_else(b.icmp_signed(">=", count, I64(lanes))) as (whole, part):
+        with whole:
+            store(b, vector, pointer)
+        with part:
+            for lane in range(lanes - 1):
+                with b.if_then(b.icmp_signed("<", I64(lane), count)):
+                    one = b.extract_element(vector, I32(lane))
+                    b.store(one, b.gep(pointer, [I64(lane)]))
+
+
 def halves_of_pairs(b: Any, pointer: Any, kind: Any) -> tuple[Any, Any]:
     """Two vectors of ``kind``: of twice as many elements those at even and those at odd places."""
     parts = [load(b, b.gep(pointer, [I64(i)]), kind) for i in (0, kind.count)]

@@ -10,11 +10,11 @@ import numba
 import numpy as np
 
 from .. import trellis
-from ..kernel import inlined, kernel
+from ..kernel import kernel
 from ..quantiser import decide
 from .contexts import FIXED, GROUPS, choose, features
 from .expectation import BITS, whole_of
-from .places import list_coded, pick, place, scatter, whole_mapping
+from .places import list_coded, pick, place, rooms, scatter, whole_mapping
 from .rans import decode_run
 from .rows import SLACK, amid_zeros
 from .trellis import decode_run as decode_dependent
@@ -47,44 +47,6 @@ def _rests(expected: np.ndarray, out: np.ndarray) -> None:
     for i in range(expected.size):
         e = expected[i]
         out[i] = e - (whole_of(e) << BITS)
-
-
-@inlined()
-def _floor(value: float, size: float, inverse: float) -> float:
-    """``floor(value / size)`` of whole numbers of 33 and 31 bits, exactly."""
-    q = np.floor(value * inverse)
-    left = value - q * size
-    return q + (left >= size) - (left < 0)
-
-
-@kernel()
-def _rooms(
-    predicted: np.ndarray, limits: np.ndarray, step: int, expected: np.ndarray,
-    oz: int, oy: int, ox: int, down: np.ndarray, up: np.ndarray,
-) -> None:  # fmt: skip
-    """Largest magnitudes of the symbols of a class below and above zero, int32.
-
-    Values lie within ``limits`` (least, most), ``predicted`` and the whole part of what is expected
-    are taken off them, and symbols are off by no more than half of ``step``.
-    """
-    half = np.float64((step - 1) // 2)
-    size = np.float64(step)
-    inverse = 1.0 / size
-    least, most = half - np.float64(limits[0]), half + np.float64(limits[1])
-    count = (predicted.shape[2] - ox + 1) // 2
-    i = 0
-    for z in range(oz, predicted.shape[0], 2):
-        for y in range(oy, predicted.shape[1], 2):
-            row = predicted[z, y, ox:]
-            told, low, high = expected[i : i + count], down[i : i + count], up[i : i + count]
-            for j in range(count):
-                whole = np.float64(whole_of(told[j]))
-                p = np.float64(row[2 * j])
-                below = _floor(p + least, size, inverse) + whole
-                above = _floor(most - p, size, inverse) - whole
-                low[j] = np.int32(min(max(below, -1.0), 2147483647.0))
-                high[j] = np.int32(min(max(above, -1.0), 2147483647.0))
-            i += count
 
 
 @kernel()
@@ -160,7 +122,7 @@ def encode_band(
     x = np.empty((GROUPS, room), np.int32)
     where = np.empty(room, np.int32)
     used = FIXED + 2 * before.size
-    told = np.empty(size, np.int32) if keeps else np.zeros(size, np.int32)
+    told = np.empty(size + SLACK, np.int32) if keeps else np.zeros(size + SLACK, np.int32)
     halved = 1 if quantisers.size > 0 else 0
     tables = cost.shape[0] >> halved
     halves = np.empty(size if halved else 0, np.int32)
@@ -219,7 +181,7 @@ def encode_band(
         if keeps:
             _rests(e, rests[first : first + n])
         if possible:
-            _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
+            rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
             possible = _known(s, down, up, known[first : first + n])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
@@ -295,7 +257,7 @@ def decode_band(
     coded_keys = np.empty(size if signed else 0, np.uint8)
     keeps = weights.any()
     kept = amid_zeros(shape if keeps else (0, 0, 0))
-    told = np.empty(size, np.int32) if keeps else np.zeros(size, np.int32)
+    told = np.empty(size + SLACK, np.int32) if keeps else np.zeros(size + SLACK, np.int32)
     used = FIXED + 2 * before.size
     for c in range(8):
         off = classes[c]
@@ -350,7 +312,7 @@ def decode_band(
         if signed:
             _rests(e, rests)
         if limited:
-            _rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
+            rooms(predicted, limits, step, e, off[0], off[1], off[2], down, up)
         if m == n:
             found = symbols[:n]
             position = decode_run(

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from ..kernel import kernel
 from ..vectors import (
+    F64,
     I8,
     I16,
     I32,
@@ -29,6 +30,7 @@ from ..vectors import (
     splat,
     store,
     store_pairs,
+    store_some,
 )
 from .expectation import BITS, HALF, LIMIT, whole_of
 from .rows import LANES
@@ -95,6 +97,73 @@ def _place_block(
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic  # type: ignore[misc]
+def _rooms_block(
+    typingctx: Any, predicted: Any, at: Any, expected: Any, first: Any, count: Any, least: Any,
+    most: Any, inverse: Any, down: Any, up: Any,
+) -> Any:  # fmt: skip
+    """:func:`rooms` for sixteen symbols from ``first`` on, of which ``count`` count.
+
+    Predictions lie two apart from ``at`` on.
+    """
+    n, f = types.intp, types.float64
+    signature = types.void(predicted, n, expected, n, n, f, f, f, down, up)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        at, first, count, least, most, inverse = (arguments[i] for i in (1, 3, 4, 5, 6, 7))
+        source, told, lows, highs = (
+            Array(context, b, signature.args[i], arguments[i]) for i in (0, 2, 8, 9)
+        )
+        floats = ir.VectorType(F64, LANES)
+        predicted, _ = halves_of_pairs(b, b.gep(source.data, [at]), _WORDS)
+        p = b.sitofp(predicted, floats)
+        e = load(b, told.at(first), _WORDS)
+        whole = b.sitofp(b.ashr(b.add(e, _all(HALF)), _all(BITS)), floats)
+        by = splat(b, inverse, LANES)
+        kind = ir.FunctionType(floats, [floats])
+        floor = cgutils.get_or_insert_function(b.module, kind, f"llvm.floor.v{LANES}f64")
+        from_low = b.fadd(p, splat(b, least, LANES))
+        from_high = b.fsub(splat(b, most, LANES), p)
+        for distance, change, out in ((from_low, b.fadd, lows), (from_high, b.fsub, highs)):
+            room = change(b.call(floor, [b.fmul(distance, by)]), whole)
+            none, most_ = same(floats, -1.0), same(floats, 2147483647.0)
+            room = b.select(b.fcmp_ordered(">", room, none), room, none)
+            room = b.select(b.fcmp_ordered("<", room, most_), room, most_)
+            store_some(b, b.fptosi(room, _WORDS), out.at(first), count)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@kernel()
+def rooms(
+    predicted: np.ndarray, limits: np.ndarray, step: int, expected: np.ndarray,
+    oz: int, oy: int, ox: int, down: np.ndarray, up: np.ndarray,
+) -> None:  # fmt: skip
+    """Largest magnitudes of the symbols of a class below and above zero, int32.
+
+    Values lie within ``limits`` (least, most), ``predicted`` and the whole part of what is expected
+    are taken off them, and symbols are off by no more than half of ``step``. ``predicted`` (int32,
+    the band's shape) and ``expected`` have memory behind them that vectors may read.
+    """
+    # floor(n / step) = floor((n + 1/2) (1 / step)) exactly: whole numbers of steps are half a unit
+    # away, and n has no more than 34 bits
+    half = np.float64((step - 1) // 2) + 0.5
+    least, most = half - np.float64(limits[0]), half + np.float64(limits[1])
+    inverse = 1.0 / np.float64(step)
+    count = (predicted.shape[2] - ox + 1) // 2
+    i = 0
+    for z in range(oz, predicted.shape[0], 2):
+        for y in range(oy, predicted.shape[1], 2):
+            at = (z * predicted.shape[1] + y) * predicted.shape[2] + ox
+            for first in range(0, count, LANES):
+                _rooms_block(
+                    predicted, at + 2 * first, expected, i + first, count - first, least, most,
+                    inverse, down, up,
+                )  # fmt: skip
+            i += count
 
 
 @kernel()

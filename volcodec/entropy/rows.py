@@ -2,8 +2,8 @@
 
 What :mod:`.contexts` says of features, written in LLVM's own language: a compiler does not make
 vectors of loops over this many arrays. The logarithm is a polynomial whose floor is exact for every
-sum there can be; sums of products are not contracted, so it is the same on every machine (and
-tested for all of them).
+sum there can be, whether a machine rounds products before it adds them or not (and tested for all
+of them).
 """
 
 from __future__ import annotations
@@ -104,9 +104,11 @@ class _Vectors:
         exponent = b.sub(b.lshr(bits, _all(23)), _all(127))
         one = b.or_(b.and_(bits, _all(0x7FFFFF)), _all(0x3F800000))
         t = b.fsub(b.bitcast(one, _FLOATS), _floats(1.0))
+        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+        fused = cgutils.get_or_insert_function(b.module, kind, f"llvm.fmuladd.v{LANES}f32")
         total = _floats(_LOG[-1])
         for c in _LOG[-2::-1]:
-            total = b.fadd(b.fmul(total, t), _floats(c))
+            total = b.call(fused, [total, t, _floats(c)])
         return b.add(b.shl(exponent, _all(4)), b.fptosi(b.fmul(total, t), _WORDS))
 
     def squeeze(self, v: Any, mask: Any) -> Any:

@@ -169,7 +169,7 @@ class Plan:
         """``kept``: limits that predictions are kept within, which the ``first`` scale states."""
         self.kept = first and kept is not None
         stated = kept is None or first
-        told = sum(int(known.sum()) for m in levels for known in m.known)
+        told = sum(np.count_nonzero(known.view(bool)) for m in levels for known in m.known)
         price = 8 * _LIMITS if kept is None else 0
         self.limited = limits is not None and not classical and told > price
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical

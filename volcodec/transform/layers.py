@@ -157,6 +157,12 @@ def roomy(shape: Shape) -> np.ndarray:
     return np.zeros(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
 
 
+def _room(shape: Shape) -> np.ndarray:
+    """Memory (int32), and more behind it that vectors may read."""
+    size = shape[0] * shape[1] * shape[2]
+    return np.empty(size + SLACK, np.int32)[:size].reshape(shape)
+
+
 @kernel()
 def _subtract(a: np.ndarray, b: np.ndarray, hidden: np.ndarray, out: np.ndarray) -> None:
     """What ``b`` leaves of ``a``; nothing where it is ``hidden`` (empty: nowhere)."""
@@ -360,11 +366,12 @@ class Predicted:
     def hints(self, band: int, step: int) -> np.ndarray:
         """uint16 (HINTS, *band shape); predicts the band on the way."""
         if band == 0:
-            self.predicted = np.zeros(self.low.shape, np.int32)
+            self.predicted = _room(self.low.shape)
+            self.predicted[...] = 0
             return no_hints(self.low.shape)
         shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
         out = room_for_hints(shape)
-        self.predicted = np.empty(shape, np.int32)
+        self.predicted = _room(shape)
         _predict(self._whole, band, step, self._bits < NARROW, self.predicted, out)
         if self.kept is not None:
             _keep(self.predicted.reshape(-1), *self.kept.astype(np.int32))

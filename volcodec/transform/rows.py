@@ -23,8 +23,8 @@ from ..vectors import (
     load,
     same,
     splat,
-    store,
     store_pairs,
+    store_some,
 )
 
 LANES = 8  # positions at once
@@ -47,20 +47,10 @@ def _size(b: Any, x: Any) -> Any:
     return _larger(b, x, b.sub(same(x.type, 0), x))
 
 
-def _store(b: Any, values: Any, element: Any, pointer: Any, count: Any) -> None:
-    """Store as many lanes as there are positions left in the row."""
-    lanes = values.type.count
+def _narrowed(b: Any, values: Any, element: Any) -> Any:
+    """A vector as one of elements that may have fewer bits."""
     narrow = values.type.element.width > element.width
-    short = b.trunc(values, ir.VectorType(element, lanes)) if narrow else values
-    enough = b.icmp_signed(">=", count, I64(lanes))
-    with b.if_else(enough) as (whole, part):
-        with whole:
-            store(b, short, pointer)
-        with part:
-            for lane in range(lanes - 1):
-                with b.if_then(b.icmp_signed("<", I64(lane), count)):
-                    one = b.extract_element(short, I32(lane))
-                    b.store(one, b.gep(pointer, [I64(lane)]))
+    return b.trunc(values, ir.VectorType(element, values.type.count)) if narrow else values
 
 
 def _interpolation(lanes: int, element: Any) -> Any:
@@ -176,7 +166,7 @@ def _interpolation(lanes: int, element: Any) -> Any:
                 alone, _size(b, b.sub(sum_, b.load(linear))), b.sub(b.load(most), b.load(least))
             )
             count = b.sub(means.shape[2], first)
-            _store(b, b.load(mean), I32, means.at(bz, by, first), count)
+            store_some(b, _narrowed(b, b.load(mean), I32), means.at(bz, by, first), count)
             top, highest = b.sub(b.shl(step, I64(12)), one), I64((1 << 31) - 1)
             if element is I32:
                 top = b.select(b.icmp_signed("<", top, highest), top, highest)
@@ -185,7 +175,8 @@ def _interpolation(lanes: int, element: Any) -> Any:
                 # quotients below 2**12: half a step away from the next whole one is far enough
                 share = b.fadd(b.sitofp(_smaller(b, value, limit), floats), same(floats, 0.5))
                 steps = b.fptosi(b.fmul(share, splat(b, inverse, lanes)), vector)
-                _store(b, steps, I16, told.at(I64(i), bz, by, first), count)
+                short = _narrowed(b, steps, I16)
+                store_some(b, short, told.at(I64(i), bz, by, first), count)
             return context.get_dummy_value()
 
         return signature, generate
