@@ -268,7 +268,7 @@ class VolumeEncoder:
         if not tried or self.coder.quick or self.coder.thorough or self.count < _MANY:
             return s
         fullest = sorted(range(self.count), key=lambda i: -busy[i])
-        parts = 2 * max(1, self.count // 24)
+        parts = (1 if s.slack == 0 else 2) * max(1, self.count // 24)
         chosen = sorted({fullest[self.count * i // (3 * parts)] for i in range(parts)})
         found = [f for f in self._each(partial(TileCoder.contest, s=s), chosen, "look") if f]
         for costs in found:

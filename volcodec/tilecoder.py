@@ -210,9 +210,8 @@ class TileCoder:
             for i, s in enumerate(settings):
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
                 mask = support.encode_mask(look.masked) if look.any_masked else b""
-                for way in draft._ways(part, look, s):
-                    made = draft._coded(way.bank, way.usable(), look.hidden, way.free, s)
-                    totals[i] += (made.size if made is not None else part.nbytes) + len(mask)
+                found = (c[0] for c in draft._candidates(part, None, look, s))
+                totals[i] += min(found, default=0.0) + len(mask)
         return tuple(totals)
 
     @property
@@ -342,14 +341,14 @@ class TileCoder:
         return totals
 
     def contest(self, values: np.ndarray, s: Settings) -> dict[str, tuple[float, float]]:
-        """What a typical part of a tile costs by each bank that competes for it, if any do: by the
-        smaller and by the larger of its contexts."""
+        """What two typical parts of a tile cost by each bank that competes for it, if any do: by
+        the smaller and by the larger of its contexts."""
         bits = s.mapping.domain == "bits"
         look = voxels.look(values, s.background if s.exact else None, specials=not bits)
         if look.visible == 0 or look.low == look.high:
             return {}
         ways = list(self._ways(values, look, s))
-        boxes = typical(values, look.hidden)[:1]
+        boxes = typical(values, look.hidden)
         costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s), strict=True)
         return {way.bank: cost for way, cost in sorted(costs, key=lambda found: -found[1][0])}
 

@@ -44,7 +44,7 @@ _LOWER = np.tril(np.ones((8, 8)), -1)
 _CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
-_SAMPLES = 1 << 14  # positions of a band that weights are fitted to, about
+_SAMPLES = 1 << 13  # positions of a band that weights are fitted to, about
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
 _SIZES = np.log2(1.0 + 2 * np.arange(1024))
 _BRIEF_SAMPLES = 1 << 11  # the same where a look is brief
