@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from volumes import random_of
 
-from volcodec.transform.layers import _predict, _rebuild, roomy
+from volcodec.transform.layers import _predict, _rebuild, _residuals, roomy
 from volcodec.transform.pyramid import band_shape, band_view
 from volcodec.transform.rows import NARROW, SLACK
 
@@ -58,6 +58,19 @@ def test_interpolation(shape: tuple[int, int, int], most: int, step: int) -> Non
             for at in np.ndindex(size):
                 told = [int(p[at]), int(hints[0][at]), int(hints[1][at])]
                 assert told == interpolated(r, band, step, at)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (2, 3, 70), (6, 5, 64), (1, 1, 32)])
+def test_residuals(shape: tuple[int, int, int]) -> None:
+    random = random_of(f"left {shape}")
+    tile = random.integers(-(1 << 31), 1 << 31, shape).astype(np.int32)
+    for band in range(1, 8):
+        size = band_shape(shape, band)
+        if 0 in size:
+            continue
+        p, out = random.integers(-9, 9, size).astype(np.int32), np.zeros(size, np.int32)
+        _residuals(tile, p, band >> 2 & 1, band >> 1 & 1, band & 1, out)
+        np.testing.assert_array_equal(out, band_view(tile, band) - p)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (2, 3, 70), (6, 5, 64)])

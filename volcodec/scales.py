@@ -193,7 +193,7 @@ class ScaleCoder:
                 s = self.step_of(shape, level, band, step)
                 hints = layers.hints(band, s)
                 coefs = layers.coefs(band)
-                q = np.zeros(size, np.int32)
+                q = np.empty(size, np.int32)
                 symbols = np.empty(coefs.size, np.int32)
                 rests = np.zeros(coefs.size, np.int8)
                 learned = np.empty(coefs.size, np.uint8)
@@ -222,7 +222,8 @@ class ScaleCoder:
                     limits = None
                 if self.has_offsets and band:
                     centroids(coefs, q, expected, self.halved, s, sums)
-                state.close_band(band, size)
+                if band != BAND_ORDER[-1] or level > 1:  # or nothing is left to look at it
+                    state.close_band(band, size)
                 layers.put(band, q, expected, s)
                 ends = bands.class_ends(size, CLASSES)
                 out.add(symbols, rests, learned, classic, ends, turns, known)
@@ -319,7 +320,7 @@ class ScaleCoder:
                         continue
                     s = self.step_of(shape, level, band, step)
                     hints = layers.hints(band, s)
-                    q = np.zeros(size, np.int32)
+                    q = (np.zeros if reader.words is None else np.empty)(size, np.int32)
                     weights, expected = NOTHING, EMPTY
                     if band in reader.weights[i]:
                         weights = unpack(reader.weights[i][band][1])
@@ -336,7 +337,8 @@ class ScaleCoder:
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,
                         )  # fmt: skip
-                        state.close_band(band, size)
+                        if band != BAND_ORDER[-1] or level > 1:
+                            state.close_band(band, size)
                         reader.check_room()
                     layers.put(band, q, expected, s)
                     if band == 0:

@@ -108,8 +108,7 @@ def encode_band(
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
     (int32), ``rests`` (int8), ``learned`` table indices, if it ``learns``, and ``classic`` contexts
-    (uint8, or empty where they are not wanted); ``mag`` is updated. ``q`` and ``rests`` are zero
-    when given.
+    (uint8, or empty where they are not wanted); ``mag`` is updated. ``rests`` are zero when given.
 
     Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies

@@ -74,11 +74,11 @@ def _place_block(
         there = _within(b, count)
         some = b.and_(b.icmp_signed("!=", b.or_(s, e), _all(0)), there)
         any_ = b.icmp_unsigned("!=", b.bitcast(some, ir.IntType(LANES)), ir.IntType(LANES)(0))
+        half = splat(b, b.trunc(halved, I32), LANES)
+        whole = b.ashr(b.add(e, _all(HALF)), _all(BITS))
+        k = b.add(s, b.shl(whole, half))
+        _every_other(b, q.at(z, y, x), k, there)
         with b.if_then(any_):
-            half = splat(b, b.trunc(halved, I32), LANES)
-            whole = b.ashr(b.add(e, _all(HALF)), _all(BITS))
-            k = b.add(s, b.shl(whole, half))
-            _every_other(b, q.at(z, y, x), k, there)
             one = I64(1)
             inside = (b.add(z, one), b.add(y, one), b.add(x, one))
             m = b.select(b.icmp_signed("<", s, _all(0)), b.sub(_all(0), s), s)
@@ -173,9 +173,9 @@ def scatter(
 ) -> None:  # fmt: skip
     """Write the symbols of one class into the band, in halves of a step where ``halved`` is 1.
 
-    All is zero when given. ``q`` takes the quantised coefficients, ``kept`` (margin 1), if it
-    ``keeps`` any, the same clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps,
-    rounded up, at least one where ``q`` is not zero.
+    ``q`` takes the quantised coefficients, ``kept`` (margin 1), if it ``keeps`` any, the same
+    clipped, ``mag`` (margin 1) the magnitudes of the symbols in steps, rounded up, at least one
+    where ``q`` is not zero. ``kept`` and ``mag`` are zero when given.
     """
     nz, ny, nx = q.shape
     half = (nx - ox + 1) // 2

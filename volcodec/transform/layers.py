@@ -28,6 +28,7 @@ from .rows import (
     predict_block,
     predict_narrow,
     rebuild_block,
+    residual_block,
 )
 
 HINTS = 2
@@ -152,15 +153,33 @@ def _predict(
 
 
 def roomy(shape: Shape) -> np.ndarray:
-    """Zeros (int32) amid memory that vectors may reach into."""
+    """An array (int32) amid memory that vectors may reach into."""
     size = shape[0] * shape[1] * shape[2]
-    return np.zeros(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
+    return np.empty(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
 
 
 def _room(shape: Shape) -> np.ndarray:
     """Memory (int32), and more behind it that vectors may read."""
     size = shape[0] * shape[1] * shape[2]
     return np.empty(size + SLACK, np.int32)[:size].reshape(shape)
+
+
+@kernel()
+def _residuals(tile: np.ndarray, p: np.ndarray, oz: int, oy: int, ox: int, out: np.ndarray) -> None:
+    """What predictions leave of every other voxel of a contiguous ``tile`` from an offset on."""
+    for z in range(p.shape[0]):
+        for y in range(p.shape[1]):
+            at = ((2 * z + oz) * tile.shape[1] + 2 * y + oy) * tile.shape[2] + ox
+            begin = 0
+            while (
+                begin + NARROW_LANES <= p.shape[2] and at + 2 * (begin + NARROW_LANES) <= tile.size
+            ):
+                residual_block(tile, at + 2 * begin, p, z, y, begin, out)
+                begin += NARROW_LANES
+            for x in range(begin, p.shape[2]):
+                out[z, y, x] = np.int32(
+                    np.int64(tile[2 * z + oz, 2 * y + oy, 2 * x + ox]) - np.int64(p[z, y, x])
+                )
 
 
 @kernel()
@@ -347,8 +366,7 @@ class Predicted:
     ):
         self._hidden = hidden if hidden is not None and hidden.any() else _NONE_HIDDEN
         self._shapes = level_shapes(shape, levels)
-        self._tile = tile
-        self._stride = 1
+        self._tile = None if tile is None else np.ascontiguousarray(tile)
         self._level = levels
         self._levels = levels
         self.predicted = np.empty((0, 0, 0), np.int32)
@@ -382,6 +400,9 @@ class Predicted:
         assert self._tile is not None
         stride = 1 << (self._levels if band == 0 else self._level - 1)
         out = np.empty(self.predicted.shape, np.int32)
+        if band and stride == 1 and not self._hidden.size:
+            _residuals(self._tile, self.predicted, band >> 2 & 1, band >> 1 & 1, band & 1, out)
+            return out
         level, hidden = (
             a if band == 0 else band_view(a, band)
             for a in (a[::stride, ::stride, ::stride] for a in (self._tile, self._hidden))

@@ -23,6 +23,7 @@ from ..vectors import (
     load,
     same,
     splat,
+    store,
     store_pairs,
     store_some,
 )
@@ -219,5 +220,28 @@ def rebuild_block(
             turned = ir.Constant(_WORDS, [I32(i) for i in places])
             bits = b.or_(bits, b.shuffle_vector(bits, bits, turned))
         return b.zext(b.extract_element(bits, I32(0)), I64)
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[misc]
+def residual_block(
+    typingctx: Any, tile: Any, at: Any, p: Any, z: Any, y: Any, first: Any, out: Any
+) -> Any:
+    """What sixteen of ``p`` leave of the elements of ``tile`` that lie two apart from ``at`` on.
+
+    All int32; ``out`` is as ``p`` is. Of the tile 32 elements are read.
+    """
+    n = types.intp
+    signature = types.void(tile, n, p, n, n, n, out)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        at, z, y, first = (arguments[i] for i in (1, 3, 4, 5))
+        source, means, left = (
+            Array(context, b, signature.args[i], arguments[i]) for i in (0, 2, 6)
+        )
+        values, _ = halves_of_pairs(b, b.gep(source.data, [at]), _WORDS)
+        store(b, b.sub(values, load(b, means.at(z, y, first), _WORDS)), left.at(z, y, first))
+        return context.get_dummy_value()
 
     return signature, generate
