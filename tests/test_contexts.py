@@ -143,7 +143,9 @@ def test_weights_of_8_bits_choose_what_whole_numbers_do(
         rows(h2), int(random.integers(-(1 << 20), 1 << 20)),
     ]  # fmt: skip
     shifts = [int(s) for s in random.integers(3, 21, 3)]
-    assert all(ups_of(np.reshape(w, (-1, np.shape(w)[-1])), 3) is not None for w in net[::2])
+    for w in net[::2]:
+        whole = np.asarray(w)
+        assert ups_of(whole.reshape(-1, whole.shape[-1]), 3) is not None
     x = random.integers(0, 256, (FEATURES, count)).astype(np.uint8)
     used = 2 * pairs
     np.testing.assert_array_equal(
