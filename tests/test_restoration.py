@@ -601,8 +601,8 @@ FILES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"psnr": 30.0, "support": "exact", "background": -1000},
     ),
     "unusual": (unusual, {"psnr": 35.0}),
-    "closed": (lambda: hills("float32"), {"psnr": 38.0, "support": "off"}),
-    "closed-lattice": (lambda: hills("int16"), {"psnr": 38.0, "support": "off"}),
+    "closed": (lambda: hills("float32"), {"psnr": 44.0, "support": "off"}),
+    "closed-lattice": (lambda: hills("int16"), {"psnr": 46.0, "support": "off"}),
     "closed-adaptive": (lambda: hills("float32"),
                         {"psnr": 50.0, "support": "off", "effort": 9}),
 }  # fmt: skip

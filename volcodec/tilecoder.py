@@ -63,7 +63,7 @@ _HOPELESS = 2.0  # times the smallest coding: a closed loop that does not learn,
 _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
-_RAW_SHARE = 32  # a tile is compressed as it is only where such a part of it says that it may pay
+_RAW_SHARE = 16  # a tile is compressed as it is only where every such slice says that it may pay
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
@@ -301,7 +301,7 @@ class TileCoder:
         if self.quick and smallest < values.nbytes / 4:
             return
         if values.size >= _LARGE:
-            part = values[len(values) // 2 :][: max(2, len(values) // _RAW_SHARE)]
+            part = values[min(_RAW_SHARE, len(values)) // 2 :: _RAW_SHARE]
             if len(self.raw(part)) * values.size > 2 * smallest * part.size:
                 return
         raw = self._raw(values, look)
