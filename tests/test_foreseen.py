@@ -64,7 +64,7 @@ def test_a_volume_whose_tiles_are_all_constant(seen: list[Settings]) -> None:
     volume = np.repeat(np.repeat(np.repeat(random_of("c").random((2, 2, 2)), 32, 0), 32, 1), 32, 2)
     back = Codec().decode(Codec().encode(volume, rel_error=1e-3, tile=32))
     assert np.abs(back - volume).max() <= 1e-3 * np.ptp(volume)
-    assert all(s.banks for s in seen)
+    assert all(len(s.banks) > 1 for s in seen)
 
 
 @pytest.mark.parametrize(

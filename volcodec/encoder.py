@@ -274,12 +274,12 @@ class VolumeEncoder:
         for costs in found:
             mine = costs["predicted"][0]
             others = (cost * _MARGINS.get(bank, _WINS) for bank, (cost, _) in costs.items())
-            if mine > min(others):
+            if mine > min(others) or math.isinf(mine):
                 return s
-        smaller, larger = (
-            np.sum([costs["predicted"] for costs in found], axis=0) if found else (1, 1)
-        )
-        return replace(s, banks=("predicted",), both=larger < _LOSES * smaller)
+        if not found:  # constant tiles tell nothing
+            return s
+        smaller, larger = np.sum([costs["predicted"] for costs in found], axis=0)
+        return replace(s, banks=("predicted",), both=bool(larger < _LOSES * smaller))
 
     def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
         """Tiles, coded, at least those asked for.

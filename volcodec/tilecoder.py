@@ -110,9 +110,8 @@ class Settings(Frame):
     reconstruction before outliers, in units of y or k. ``lam``: see quantiser. ``banks``: the
     ways to code that are tried, in this order, with ``both`` learned and classical contexts.
     ``worth``: the error, in units of y or k, whose square is worth a byte where ways are compared
-    (inf: bytes alone count). ``reaches``: distances
-    from the ground within which decoded values may become it, which is chosen when all tiles are
-    coded; rising from 0.
+    (inf: bytes alone count). ``reaches``: distances from the ground within which decoded values may
+    become it, which is chosen when all tiles are coded; rising from 0.
     """
 
     scale: float = 1.0
