@@ -271,13 +271,13 @@ class VolumeEncoder:
         parts = (1 if s.slack == 0 else 2) * max(1, self.count // 24)
         chosen = sorted({fullest[self.count * i // (3 * parts)] for i in range(parts)})
         found = [f for f in self._each(partial(TileCoder.contest, s=s), chosen, "look") if f]
+        if not found or not all("predicted" in costs for costs in found):
+            return s  # constant tiles tell nothing, nor does a model without the closed loop
         for costs in found:
             mine = costs["predicted"][0]
             others = (cost * _MARGINS.get(bank, _WINS) for bank, (cost, _) in costs.items())
             if mine > min(others) or math.isinf(mine):
                 return s
-        if not found:  # constant tiles tell nothing
-            return s
         smaller, larger = np.sum([costs["predicted"] for costs in found], axis=0)
         return replace(s, banks=("predicted",), both=bool(larger < _LOSES * smaller))
 
