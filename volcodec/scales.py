@@ -28,6 +28,7 @@ from .quantiser import (
 )
 from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
+from .transform.trail import Following, Trail
 
 MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
@@ -86,13 +87,15 @@ def no_parent() -> contexts.LevelState:
 class Encoded:
     """A tile's scales, written by which path, and what they decode to.
 
-    ``other``: bytes by the other path, infinite where it was not tried.
+    ``other``: bytes by the other path, infinite where it was not tried. ``trail``: what decoding
+    may follow.
     """
 
     plans: list[Plan]
     classical: bool
     decoded: np.ndarray
     other: float = np.inf
+    trail: Trail | None = None
 
     @property
     def size(self) -> int:
@@ -172,6 +175,7 @@ class ScaleCoder:
         classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
         layers = self.layers(shape, levels, tile, hidden)
+        trail = Trail(layers)
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
@@ -225,12 +229,15 @@ class ScaleCoder:
                 if band != BAND_ORDER[-1] or level > 1:  # or nothing is left to look at it
                     state.close_band(band, size)
                 layers.put(band, q, expected, s)
+                if not brief:
+                    trail.bands.append((hints, layers.predicted, q, expected))
                 ends = bands.class_ends(size, CLASSES)
                 out.add(symbols, rests, learned, classic, ends, turns, known)
             if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
             layers.close(signed(out.back), out.share)
+            trail.ends.append((signed(out.back), out.share))
             found[level] = out
             parent = state
         paths = (True,) if classical else (False, True) if both else (False,)
@@ -240,7 +247,8 @@ class ScaleCoder:
             key=lambda plans: sum(p.bytes for p in plans),
         )
         other = sum(p.bytes for p in others[0]) if others else np.inf
-        return Encoded(plans, plans[0].classical, tile if self.lossless else layers.low, other)
+        decoded = tile if self.lossless else layers.low
+        return Encoded(plans, plans[0].classical, decoded, other, None if brief else trail)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -290,15 +298,18 @@ class ScaleCoder:
         stop: int,
         classical: bool,
         step: int = 1,
+        trail: Trail | None = None,
     ) -> np.ndarray:
         """The low band after ``stop`` levels (0: the whole tile) from the first scales' streams.
 
-        FormatError where a stream is too short or too long for what it codes.
+        FormatError where a stream is too short or too long for what it codes. What the encoder
+        computed is not computed again where its ``trail`` is given; StrayedError where it told
+        another story than the streams.
         """
         shapes = level_shapes(shape, levels)
         scales = len(streams)
         tables = classic_tables() if classical else self.bank.tables
-        layers = self.layers(shape, levels)
+        layers = self.layers(shape, levels) if trail is None else Following(trail)
         parent = no_parent()
         low = layers.low
         for scale in range(scales):

@@ -44,6 +44,7 @@ from .tiledecoder import (
     filter_step,
     prefix,
 )
+from .transform.trail import StrayedError, Trail
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
 from .ways import Box, Way, typical
@@ -69,7 +70,8 @@ _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
 _NEAR = 1.05  # costs of the parts that don't decide without one
-Candidate = tuple[float, int, int, tuple[bytes, ...]]  # cost, coding, flags, streams
+# cost, coding, flags, streams, and what decoding may follow
+Candidate = tuple[float, int, int, tuple[bytes, ...], Trail | None]
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,9 @@ class TileCoder:
             mask = support.encode_mask(look.masked)
         front = (specials, mask)
         candidates = list(self._candidates(values, before, look, s))
-        for _, coding, flags, body in sorted(candidates, key=lambda c: c[0]):
+        for _, coding, flags, body, trail in sorted(candidates, key=lambda c: c[0]):
             base = before if flags & FOLLOWS else None
-            found = self._checked(values, base, coding, flags | whole, (*front, *body), s)
+            found = self._checked(values, base, coding, flags | whole, (*front, *body), s, trail)
             if found is not None:
                 return found
         streams = (*front, self._raw(values, look), *(b"",) * s.scales)
@@ -208,9 +210,13 @@ class TileCoder:
             part = np.ascontiguousarray(values[box])
             for i, s in enumerate(settings):
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
-                mask = support.encode_mask(look.masked) if look.any_masked else b""
-                found = (c[0] for c in draft._candidates(part, None, look, s))
-                totals[i] += min(found, default=0.0) + len(mask)
+                if look.any_masked:
+                    totals[i] += len(support.encode_mask(look.masked))
+                if look.visible and look.low < look.high:
+                    ways = draft._ways(part, look, s)
+                    hidden = look.hidden
+                    made = (draft._coded(w.bank, w.usable(), hidden, w.free, s) for w in ways)
+                    totals[i] += min((m.cost for m in made if m is not None), default=0.0)
         return tuple(totals)
 
     @property
@@ -236,12 +242,15 @@ class TileCoder:
 
     def _checked(
         self, values: np.ndarray, before: np.ndarray | None, coding: int, flags: int,
-        streams: tuple[bytes, ...], s: Settings,
+        streams: tuple[bytes, ...], s: Settings, trail: Trail | None = None,
     ) -> tuple[Tile, np.ndarray] | None:  # fmt: skip
         """Decode what was written and measure it; None where the promise does not hold."""
         shape: tuple[int, int, int] = values.shape  # type: ignore[assignment]
         restored = bool(flags & RESTORED)
-        decoded = self.decoder.decode(coding, streams, shape, s, before, restored)
+        try:
+            decoded = self.decoder.decode(coding, streams, shape, s, before, restored, trail)
+        except StrayedError:  # other symbols: let what they decode to be measured
+            decoded = self.decoder.decode(coding, streams, shape, s, before, restored)
         if s.mapping.domain == "bits":
             same = decoded.tobytes() == values.tobytes()
             tile = Tile(coding, flags, streams, 0.0, 0.0, values.size)
@@ -265,11 +274,11 @@ class TileCoder:
         nothing = (b"",) * (s.scales + 1)
         bits = s.mapping.domain == "bits"
         if look.visible == 0:
-            yield 0, CONSTANT, 0, nothing
+            yield 0, CONSTANT, 0, nothing, None
             return
         constant = _constant_bits(values) if bits else _constant(values, look, s)
         if constant is not None:
-            yield size_of([constant]), CONSTANT, 0, (constant, *nothing[1:])
+            yield size_of([constant]), CONSTANT, 0, (constant, *nothing[1:]), None
             if bits or look.low == look.high:
                 return
         smallest = closed = np.inf
@@ -304,7 +313,7 @@ class TileCoder:
             if len(self.raw(part)) * values.size > 2 * smallest * part.size:
                 return
         raw = self._raw(values, look)
-        yield size_of([raw]), RAW, 0, (raw, *nothing[1:])
+        yield size_of([raw]), RAW, 0, (raw, *nothing[1:]), None
 
     def _best(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
@@ -522,7 +531,8 @@ def size_of(streams: Iterable[bytes]) -> int:
 
 def _candidate(made: Body, flags: int) -> Candidate:
     streams = made.streams()
-    return size_of(streams) + made.loss, made.coding, flags | made.flags, streams
+    trail = made.scales.trail if isinstance(made.scales, Encoded) else None
+    return size_of(streams) + made.loss, made.coding, flags | made.flags, streams, trail
 
 
 def _constant_bits(values: np.ndarray) -> bytes | None:

@@ -14,6 +14,7 @@ from .adaptive.trellis import TrellisAdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
+from .transform.trail import Trail
 from .values import LARGEST, Mapping, from_ordered
 
 (
@@ -74,12 +75,12 @@ class TileDecoder:
 
     def decode(
         self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame,
-        before: np.ndarray | None = None, restored: bool = False,
+        before: np.ndarray | None = None, restored: bool = False, trail: Trail | None = None,
     ) -> np.ndarray:  # fmt: skip
         """The values of a tile; FormatError where its streams are not valid.
 
         ``before``: those of the same tile in the frame before, where the tile follows it.
-        ``restored``: whether a filter stands in front of scale 0.
+        ``restored``: whether a filter stands in front of scale 0. ``trail``: see ScaleCoder.
         """
         m = f.mapping
         specials, mask, *scales, fix = streams
@@ -99,7 +100,7 @@ class TileDecoder:
             out = _raw_tile(scales, shape, m)
         else:
             hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
-            integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden)
+            integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden, trail)
             if restore is not None:
                 integers = restore.apply(integers, filter_step(coding, m))
             if m.domain == "bits":
@@ -121,6 +122,7 @@ class TileDecoder:
     def integers(
         self, coding: int, scales: list[bytes], shape: Shape, f: Frame, stop: int,
         before: np.ndarray | None = None, hidden: np.ndarray | None = None,
+        trail: Trail | None = None,
     ) -> tuple[np.ndarray, float]:  # fmt: skip
         """The low band after ``stop`` levels and the unit of its integers.
 
@@ -143,7 +145,7 @@ class TileDecoder:
             found = self.trellis.decode(scales[: f.scales], shape, f.levels, stop)
         else:
             found = self.coders[name].decode(
-                scales[: f.scales], shape, f.levels, stop, coding in CLASSICAL, step
+                scales[: f.scales], shape, f.levels, stop, coding in CLASSICAL, step, trail
             )
         return found if base is None else found + base, unit
 
