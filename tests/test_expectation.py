@@ -182,7 +182,7 @@ def test_features_tell_the_expectation() -> None:
         out = np.zeros((contexts.GROUPS, 72 + SLACK), np.int32)
         where, expected = np.zeros(72 + SLACK, np.int32), np.zeros(72, np.int32)
         count = contexts.features(
-            state.mag, state.logs, parent.mag, parent.logs, no_hints(shape), 3,
+            state.mag, state.logs, state.beside, parent.mag, parent.logs, no_hints(shape), 3,
             np.zeros(0, np.int64), shape, offset, kept, weights[c], 0, out, where, expected,
             np.zeros(0, np.uint8),
         )  # fmt: skip

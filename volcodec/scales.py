@@ -70,12 +70,13 @@ def level_kind(level: int) -> int:
     return min(max(level, 1), contexts.LEVEL_KINDS) - 1
 
 
-def empty_state(shapes: list[Shape], level: int) -> contexts.LevelState:
-    """Magnitudes of a level before anything of it is decoded."""
+def empty_state(shapes: list[Shape], level: int, learned: bool = True) -> contexts.LevelState:
+    """Magnitudes of a level before anything of it is decoded, for contexts that are ``learned``
+    or classical."""
     if level == 0:
         z, y, x = shapes[0]
-        return contexts.LevelState.empty((2 * z, 2 * y, 2 * x))
-    return contexts.LevelState.empty(shapes[level - 1])
+        return contexts.LevelState.empty((2 * z, 2 * y, 2 * x), learned)
+    return contexts.LevelState.empty(shapes[level - 1], learned or level > 1)
 
 
 def no_parent() -> contexts.LevelState:
@@ -186,7 +187,7 @@ class ScaleCoder:
         if classical:
             limits = None
         for level in range(levels, 0, -1) if levels else (0,):
-            state = empty_state(shapes, level)
+            state = empty_state(shapes, level, not classical)
             out = LevelRuns()
             sums = np.zeros(6, np.float64)
             layers.open(level)
@@ -215,8 +216,8 @@ class ScaleCoder:
                 known = np.empty(predicted.size, np.uint8)
                 possible = bands.encode_band(
                     coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
-                    state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
-                    level_kind(level), CLASSES, *self.network(),
+                    state.mag, state.logs, state.beside, parent.mag, parent.logs, hints, band,
+                    BEFORE[band], level_kind(level), CLASSES, *self.network(),
                     self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
                     symbols, rests, learned, classic, turns,
                     predicted, _NO_LIMITS if limits is None else limits, known,
@@ -323,7 +324,7 @@ class ScaleCoder:
             )  # fmt: skip
             layers.kept = reader.kept
             for i, level in enumerate(wanted):
-                state = empty_state(shapes, level)
+                state = empty_state(shapes, level, not classical)
                 layers.open(level)
                 for band in bands_of(level, levels):
                     size = shape_of(shapes, level, levels, band)
@@ -342,8 +343,8 @@ class ScaleCoder:
                             reader.words, reader.position, reader.states, reader.lanes,
                             reader.skip, reader.mapping[i], not classical,
                             tables.freq, tables.start, tables.slots,
-                            state.mag, state.logs, parent.mag, parent.logs, hints, band,
-                            BEFORE[band], level_kind(level), CLASSES,
+                            state.mag, state.logs, state.beside, parent.mag, parent.logs, hints,
+                            band, BEFORE[band], level_kind(level), CLASSES,
                             *self.network(), self.bank.signs.freq, weights, self.halved,
                             predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
                             expected,

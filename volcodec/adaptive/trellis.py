@@ -52,9 +52,9 @@ Shape = tuple[int, int, int]
 @numba.njit(cache=True, nogil=True)
 def _code_band(
     given: np.ndarray, hints: np.ndarray, mag: np.ndarray, logs: np.ndarray,
-    parent_mag: np.ndarray, parent_logs: np.ndarray, kept: np.ndarray, parent: np.ndarray,
-    low: np.ndarray, inverse: float, tones: np.ndarray, band: int, before: np.ndarray, kind: int,
-    skip: int, classes: np.ndarray, w1: np.ndarray, b1: np.ndarray,
+    beside: np.ndarray, parent_mag: np.ndarray, parent_logs: np.ndarray, kept: np.ndarray,
+    parent: np.ndarray, low: np.ndarray, inverse: float, tones: np.ndarray, band: int,
+    before: np.ndarray, kind: int, skip: int, classes: np.ndarray, w1: np.ndarray, b1: np.ndarray,
     w2: np.ndarray, b2: np.ndarray, w3: np.ndarray, b3: np.ndarray, narrow: bool,
     zero: np.ndarray, expecting: np.ndarray, q: np.ndarray, expected: np.ndarray,
     prior: np.ndarray, sign_prior: np.ndarray, slow: np.ndarray, quick: np.ndarray,
@@ -94,7 +94,7 @@ def _code_band(
         t[:] = zero[net, kind]
         e = np.zeros(n, np.int32)
         count = contexts.features(
-            mag, logs, parent_mag, parent_logs, hints, band, before, shape,
+            mag, logs, beside, parent_mag, parent_logs, hints, band, before, shape,
             (off[0], off[1], off[2]), kept[band], expecting[c], 1, x, where, e, table[:0],
         )  # fmt: skip
         contexts.choose(
@@ -176,9 +176,9 @@ class _Pass:
                 expected = np.empty(size, np.int32)
             whole = _code_band(
                 EMPTY.reshape(-1) if self.decode else next(given), hints, mag.mag, mag.logs,
-                self.parent.mag, self.parent.logs, kept, self.parent_kept, self.layers.low,
-                2.0 / step, tones, band, BEFORE[band], level_kind(level), skip, CLASSES,
-                *self.coder.network(), weights, q, expected, *self.told,
+                mag.beside, self.parent.mag, self.parent.logs, kept, self.parent_kept,
+                self.layers.low, 2.0 / step, tones, band, BEFORE[band], level_kind(level), skip,
+                CLASSES, *self.coder.network(), weights, q, expected, *self.told,
                 *self.learning, data, state, self.decode,
             )  # fmt: skip
             if not whole:

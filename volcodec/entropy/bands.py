@@ -70,6 +70,7 @@ def encode_band(
     lam: float,
     mag: np.ndarray,
     logs: np.ndarray,
+    beside: np.ndarray,
     parent_mag: np.ndarray,
     parent_logs: np.ndarray,
     hints: np.ndarray,
@@ -146,6 +147,7 @@ def encode_band(
         count = features(
             mag,
             logs,
+            beside,
             parent_mag,
             parent_logs,
             hints,
@@ -202,6 +204,7 @@ def decode_band(
     slots: np.ndarray,
     mag: np.ndarray,
     logs: np.ndarray,
+    beside: np.ndarray,
     parent_mag: np.ndarray,
     parent_logs: np.ndarray,
     hints: np.ndarray,
@@ -272,6 +275,7 @@ def decode_band(
         count = features(
             mag,
             logs,
+            beside,
             parent_mag,
             parent_logs,
             hints,

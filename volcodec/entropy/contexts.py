@@ -36,27 +36,34 @@ _BLOCK = 128
 LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(CLIP + 1)], dtype=np.uint8)
 
 
+_NOTHING = np.zeros((0, 0, 0), np.uint16)
+
+
 @dataclass
 class LevelState:
     """Magnitudes of the subbands of one level, as far as decoded, and logarithms of whole bands.
 
     ``mag``: uint16 (8, z + 2, y + 2, x + 2), a margin of zeros around each band. ``logs``: uint8
-    (2, 8, ...), of the magnitudes and of their sums over faces, once a band is closed.
+    (2, 8, ...), of the magnitudes and of their sums over faces, once a band is closed; empty where
+    neither features nor a finer level will ask. ``beside``: uint16, sums of logarithms of all bands
+    that are closed, but the low one.
     """
 
     mag: np.ndarray
     logs: np.ndarray
+    beside: np.ndarray
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int]) -> LevelState:
+    def empty(cls, shape: tuple[int, int, int], logs: bool = True) -> LevelState:
         """For a level whose lifted array has ``shape`` (the level's input)."""
         z, y, x = half_shape(shape)
         full = (8, z + 2, y + 2, x + 2)
-        return cls(roomy(full, np.uint16), roomy((2, *full), np.uint8))
+        told = roomy((2, *full) if logs else (0,) * 5, np.uint8)
+        return cls(roomy(full, np.uint16), told, roomy(full[1:], np.uint16))
 
     def close_band(self, band: int, shape: tuple[int, int, int]) -> None:
         """Take the logarithms of a band that is complete."""
-        _logarithms(self.mag, band, self.logs, *shape)
+        _logarithms(self.mag, band, self.logs, self.beside if band else _NOTHING, *shape)
 
 
 def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -66,17 +73,20 @@ def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 @kernel()
-def _logarithms(mag: np.ndarray, band: int, logs: np.ndarray, nz: int, ny: int, nx: int) -> None:
+def _logarithms(
+    mag: np.ndarray, band: int, logs: np.ndarray, beside: np.ndarray, nz: int, ny: int, nx: int
+) -> None:
     for z in range(1, nz + 1):
         for y in range(1, ny + 1):
             for x in range(1, nx + 1, LANES):
-                logarithm_block(mag, band, z, y, x, nx + 1 - x, logs)
+                logarithm_block(mag, band, z, y, x, nx + 1 - x, logs, beside)
 
 
 @numba.njit(cache=True, nogil=True)
 def features(
     mag: np.ndarray,
     logs: np.ndarray,
+    beside: np.ndarray,
     parent_mag: np.ndarray,
     parent_logs: np.ndarray,
     hints: np.ndarray,
@@ -96,7 +106,8 @@ def features(
 
     Positions whose features are all zero are left out: column ``j`` of ``out`` (int32, (GROUPS, at
     least count + SLACK)) belongs to position ``where[j]`` (int32, as many). Returns the number of
-    columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`;
+    columns. Arrays are contiguous, those of magnitudes of a :class:`LevelState`, in which the
+    bands ``before`` are closed;
     ``hints`` (uint16, (HINTS, *shape)) have memory behind them.
 
     ``expected`` (int32) takes the expectation of each position, unless all of the class's
@@ -111,18 +122,18 @@ def features(
     # floor(s / (4 rows)) exactly: s is below 2**13, and 4 rows below 2**7
     rows = 2 * OWN + (PARENT if parent_mag.shape[1] > 2 else 0) + 2 * before.size
     return _features(
-        mag, logs, parent_mag, parent_logs, hints, band, before, shape, offset, symbols, weights,
-        halved, (1 << 20) // (4 * rows) + 1, out, where, expected, classic,
+        mag, logs, beside, parent_mag, parent_logs, hints, band, before, shape, offset, symbols,
+        weights, halved, (1 << 20) // (4 * rows) + 1, out, where, expected, classic,
     )  # fmt: skip
 
 
 @kernel()
 def _features(
-    mag: np.ndarray, logs: np.ndarray, parent_mag: np.ndarray, parent_logs: np.ndarray,
-    hints: np.ndarray, band: int, before: np.ndarray, shape: tuple[int, int, int],
-    offset: tuple[int, int, int], symbols: np.ndarray, weights: np.ndarray, halved: int,
-    reciprocal: int, out: np.ndarray, where: np.ndarray, expected: np.ndarray,
-    classic: np.ndarray,
+    mag: np.ndarray, logs: np.ndarray, beside: np.ndarray, parent_mag: np.ndarray,
+    parent_logs: np.ndarray, hints: np.ndarray, band: int, before: np.ndarray,
+    shape: tuple[int, int, int], offset: tuple[int, int, int], symbols: np.ndarray,
+    weights: np.ndarray, halved: int, reciprocal: int, out: np.ndarray, where: np.ndarray,
+    expected: np.ndarray, classic: np.ndarray,
 ) -> int:  # fmt: skip
     oz, oy, ox = offset
     half = (shape[2] - ox + 1) // 2
@@ -132,9 +143,9 @@ def _features(
         for y in range(oy + 1, shape[1] + 1, 2):
             for first in range(0, half, LANES):
                 found = feature_block(
-                    mag, logs, parent_mag, parent_logs, hints, band, before, z, y, oz, oy, ox,
-                    first, half - first, i + first, symbols, weights, halved, expected, reciprocal,
-                    classic, j, out, where,
+                    mag, logs, beside, parent_mag, parent_logs, hints, band, before, z, y, oz, oy,
+                    ox, first, half - first, i + first, symbols, weights, halved, expected,
+                    reciprocal, classic, j, out, where,
                 )  # fmt: skip
                 if out.shape[1] > 0:
                     if (found >> LANES) & 1 == 0:

@@ -178,10 +178,10 @@ def _expect(v: _Vectors, symbols: Array, weights: Array, z: Any, y: Any, x: Any)
 
 @intrinsic  # type: ignore[misc]
 def feature_block(
-    typingctx: Any, mag: Any, logs: Any, parent_mag: Any, parent_logs: Any, hints: Any, band: Any,
-    before: Any, z: Any, y: Any, oz: Any, oy: Any, ox: Any, first: Any, count: Any, here: Any,
-    symbols: Any, weights: Any, halved: Any, expected: Any, reciprocal: Any, classic: Any,
-    column: Any, out: Any, where: Any,
+    typingctx: Any, mag: Any, logs: Any, beside: Any, parent_mag: Any, parent_logs: Any, hints: Any,
+    band: Any, before: Any, z: Any, y: Any, oz: Any, oy: Any, ox: Any, first: Any, count: Any,
+    here: Any, symbols: Any, weights: Any, halved: Any, expected: Any, reciprocal: Any,
+    classic: Any, column: Any, out: Any, where: Any,
 ) -> Any:  # fmt: skip
     """Features of the positions ``first`` to ``first + 15`` of a class in a row; which of them
     have any, as the bits of the result.
@@ -199,7 +199,7 @@ def feature_block(
     """
     n = types.intp
     signature = types.int64(
-        mag, logs, parent_mag, parent_logs, hints, n, before, n, n, n, n, n, n, n, n,
+        mag, logs, beside, parent_mag, parent_logs, hints, n, before, n, n, n, n, n, n, n, n,
         symbols, weights, n, expected, n, classic, n, out, where,
     )  # fmt: skip
 
@@ -208,10 +208,10 @@ def feature_block(
             Array(context, b, kind, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, arguments, strict=True)
         ]
-        mags, log_rows, parents, parent_log_rows, hint_rows, band, befores = values[:7]
-        z, y, oz, oy, ox, first, count, here = values[7:15]
-        symbols, weights, halved, expected, reciprocal, classic = values[15:21]
-        column, outs, wheres = values[21:]
+        mags, log_rows, sums, parents, parent_log_rows, hint_rows, band, befores = values[:8]
+        z, y, oz, oy, ox, first, count, here = values[8:16]
+        symbols, weights, halved, expected, reciprocal, classic = values[16:22]
+        column, outs, wheres = values[22:]
         v = _Vectors(context, b)
         one = I64(1)
         x = b.add(b.shl(first, one), ox)  # before the first position, in rows with a margin
@@ -242,17 +242,10 @@ def feature_block(
                 near += [load(b, p, _WORDS), load(b, b.gep(p, [I64(2)]), _WORDS)]
         here_z, here_y, here_x = b.sub(z, one), b.sub(y, one), b.add(b.shl(first, one), ox)
         hints = [hint_rows.at(I64(i), here_z, here_y, here_x) for i in (0, 1)]
-        near += [load(b, p, _WORDS) for p in hints]
+        near += [load(b, p, _WORDS) for p in (*hints, sums.at(z, y, at))]
         seen = cgutils.alloca_once_value(b, v.any(*near))
         with b.if_then(has_parent):
             rows = [v.bytes(parent_log_rows.at(I64(i), band, pz, py, up)) for i in (0, 1)]
-            b.store(v.any(b.load(seen), *rows), seen)
-        with cgutils.for_range(b, siblings) as loop:
-            sibling = b.load(befores.at(loop.index))
-            rows = [
-                b.zext(load(b, log_rows.at(I64(f), sibling, z, y, at), _HALVES), _WORDS)
-                for f in (0, 1)
-            ]
             b.store(v.any(b.load(seen), *rows), seen)
         some = b.icmp_unsigned("!=", b.load(seen), _all(0))
         bits = cgutils.alloca_once_value(b, ir.IntType(LANES)(0))
@@ -281,21 +274,13 @@ def feature_block(
                     v.halves(parents.at(band, b.add(pz, side_z), py, up)),
                 )
                 b.store(v.log(nearest), above[2])
-            found = cgutils.alloca_once_value(
-                b, v.any(*own, *told, *(b.load(place) for place in above[:2]))
-            )
-            beside = cgutils.alloca_once_value(b, _all(0))  # sum over the siblings
-            with cgutils.for_range(b, siblings) as loop:
-                sibling = b.load(befores.at(loop.index))
-                for f in (0, 1):
-                    told_by = v.every_other_byte(log_rows.at(I64(f), sibling, z, y, at))
-                    b.store(v.any(b.load(found), told_by), found)
-                    b.store(b.add(b.load(beside), told_by), beside)
-            mask = b.and_(b.icmp_unsigned("!=", b.load(found), _all(0)), there)
+            beside, _ = v.pairs(sums.at(z, y, at))
+            found = v.any(*own, *told, beside, *(b.load(place) for place in above[:2]))
+            mask = b.and_(b.icmp_unsigned("!=", found, _all(0)), there)
             b.store(b.bitcast(mask, ir.IntType(LANES)), bits)
             logs_ = [v.log(value) for value in own]
             with b.if_then(wanted(classic)):
-                total = v.sum(*logs_, *logs_, *(b.load(place) for place in above), b.load(beside))
+                total = v.sum(*logs_, *logs_, *(b.load(place) for place in above), beside)
                 mean = b.lshr(b.mul(total, splat(b, b.trunc(reciprocal, I32), LANES)), _all(20))
                 least = b.select(b.icmp_unsigned("<", mean, _all(22)), mean, _all(22))
                 b.store(b.select(mask, b.add(least, _all(1)), _all(0)), context_)
@@ -346,19 +331,21 @@ def feature_block(
 
 @intrinsic  # type: ignore[misc]
 def logarithm_block(
-    typingctx: Any, mag: Any, band: Any, z: Any, y: Any, first: Any, count: Any, out: Any
-) -> Any:
+    typingctx: Any, mag: Any, band: Any, z: Any, y: Any, first: Any, count: Any, out: Any,
+    sums: Any,
+) -> Any:  # fmt: skip
     """Logarithms of sixteen magnitudes of a row of a band, and of their sums over faces.
 
-    ``mag`` (uint16, (8, ...)) and ``out`` (uint8, (2, 8, ...)) have margins; ``first`` counts in
-    rows with these. Lanes from ``count`` on become zero.
+    ``mag`` (uint16, (8, ...)), ``out`` (uint8, (2, 8, ...)), to which they are written, and
+    ``sums`` (uint16), to which both are added, have margins; ``first`` counts in rows with these.
+    Lanes from ``count`` on become zero. Either of the latter may be empty.
     """
     n = types.intp
-    signature = types.void(mag, n, n, n, n, n, out)
+    signature = types.void(mag, n, n, n, n, n, out, sums)
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         band, z, y, first, count = arguments[1:6]
-        mags, outs = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 6))
+        mags, outs, totals = (Array(context, b, signature.args[i], arguments[i]) for i in (0, 6, 7))
         v = _Vectors(context, b)
 
         def at(dz: int, dy: int, dx: int) -> Any:
@@ -369,9 +356,13 @@ def logarithm_block(
         own, faces = at(0, 0, 0), v.sum(*(at(*side) for side in sides))
         lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
         there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
-        for i, value in enumerate((own, faces)):
-            shown = b.select(there, v.log(value), _all(0))
-            store(b, b.trunc(shown, _BYTES), outs.at(I64(i), band, z, y, first))
+        logs = [b.select(there, v.log(value), _all(0)) for value in (own, faces)]
+        with b.if_then(b.icmp_signed("!=", outs.shape[0], I64(0))):
+            for i, value in enumerate(logs):
+                store(b, b.trunc(value, _BYTES), outs.at(I64(i), band, z, y, first))
+        with b.if_then(b.icmp_signed("!=", totals.shape[0], I64(0))):
+            p = totals.at(z, y, first)
+            store(b, b.trunc(v.sum(v.halves(p), *logs), _HALVES), p)
         return context.get_dummy_value()
 
     return signature, generate

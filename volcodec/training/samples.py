@@ -154,8 +154,9 @@ def gather(
                 where = np.empty(chosen.size + SLACK, np.int32)
                 e = np.zeros(chosen.size, np.int32)
                 n = contexts.features(
-                    state.mag, state.logs, parent.mag, parent.logs, hints, band, BEFORE[band],
-                    size, off, kept, weights[c], recipe.halved, x, where, e, _NO_CONTEXTS,
+                    state.mag, state.logs, state.beside, parent.mag, parent.logs, hints, band,
+                    BEFORE[band], size, off, kept, weights[c], recipe.halved, x, where, e,
+                    _NO_CONTEXTS,
                 )  # fmt: skip
                 full = np.zeros((chosen.size, contexts.FEATURES), np.uint8)
                 full[where[:n]] = contexts.rows_of(x, n)
