@@ -13,6 +13,7 @@ import numpy as np
 from .entropy.expectation import BITS, whole_of
 from .entropy.tables import COST_BITS, token_of
 from .kernel import kernel
+from .nearest import nearest
 from .transform.pyramid import FRACTION
 
 GAIN_BITS = 16
@@ -39,28 +40,6 @@ def band_step(gains: np.ndarray, shape: tuple[int, int, int], level: int, band: 
 
 
 @kernel()
-def _nearest(
-    band: np.ndarray, inverse: float, lossless: bool, expected: np.ndarray, out: np.ndarray
-) -> None:
-    """The nearest multiples, of one where ``lossless``, counted from what is ``expected``."""
-    i = 0
-    for z in range(band.shape[0]):
-        for y in range(band.shape[1]):
-            row = band[z, y]
-            end = i + row.size
-            here, to = expected[i:end], out[i:end]
-            if lossless:
-                for x in range(row.size):
-                    to[x] = row[x] - whole_of(here[x])
-            else:
-                for x in range(row.size):
-                    u = row[x] * inverse - whole_of(here[x])
-                    q = np.int64(abs(u) + 0.5)
-                    to[x] = np.int32(q if u >= 0 else -q)
-            i = end
-
-
-@kernel()
 def decide(
     band: np.ndarray,
     step: int,
@@ -81,7 +60,7 @@ def decide(
     nz, ny, nx = band.shape
     inverse = 1.0 / step
     if lam <= 0:
-        _nearest(band, inverse, lam < 0, expected, out)
+        nearest(band, inverse, lam < 0, expected, out)
         return
     lam /= 1 << COST_BITS
     i = 0

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernel import inlined, kernel
+from .dots import LANES, dot
 from .tables import COST_BITS, PROB_BITS, roomy
 
 BITS = 6
@@ -39,12 +40,13 @@ PAIRS = np.array(
 COUNT = len(PAIRS)
 _KNOWN = np.zeros((8, 8), bool)  # class, axes off: whether that neighbour is decoded before
 _KNOWN[PAIRS[:, 0], PAIRS[:, 1]] = True
-_ONE = np.eye(8)
 _LOWER = np.tril(np.ones((8, 8)), -1)
 _CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
 _SAMPLES = 1 << 13  # positions of a band that weights are fitted to, about
+_TOGETHER = 512  # of these that are added up at once
+_FEWER = 3  # times as few tell whether symbols get smaller
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
 _SIZES = np.log2(1.0 + 2 * np.arange(1024))
 _BRIEF_SAMPLES = 1 << 11  # the same where a look is brief
@@ -117,9 +119,10 @@ def whole_of(e: int) -> int:
 class Moments:
     """Weighted second moments of a band's classes: what weights are fitted to.
 
-    ``between`` (8, 8, 8): of the sums of neighbours; ``across`` (8, 8): of these with the
-    coefficient, in steps; ``own`` (8,): of the coefficient; ``busy`` (8,): symbols off zero.
-    ``symbols`` (int32, margin of one): of the band, of which every ``every``-th row was looked at.
+    ``between`` (8, 8, 8): of the sums of neighbours that are decoded before; ``across`` (8, 8): of
+    these with the coefficient, in steps; ``own`` (8,): of the coefficient; ``busy`` (8,): symbols
+    off zero. ``symbols`` (int32, margin of one): of the band, of which every ``every``-th row was
+    looked at.
     """
 
     between: np.ndarray
@@ -130,16 +133,17 @@ class Moments:
     every: int = 1
 
     def left(self, weights: np.ndarray) -> np.ndarray:
-        """What weights (over 2**BITS, (..., 28)) leave of ``own``, (..., 8)."""
-        w = unpack(weights).astype(np.float64) / (1 << BITS)
-        out = np.empty(w.shape[:-1])
-        _left(self.between, self.across, self.own, w.reshape(-1, 8, 8), out.reshape(-1, 8))
+        """What weights (int8 over 2**BITS, (..., 28)) leave of ``own``, (..., 8)."""
+        out = np.empty((*weights.shape[:-1], 8))
+        sets = weights.reshape(-1, COUNT)
+        _left(self.between, self.across, self.own, sets, PAIRS, np.empty((8, 8)), out.reshape(-1))
         return out
 
     def saved(self, weights: np.ndarray) -> np.ndarray:
         """Bits that they save, roughly, (...)."""
-        ratio = np.maximum(self.left(weights), 1e-9) / np.maximum(self.own, 1e-9)
-        return -0.5 * (self.busy * np.log2(np.maximum(ratio, 1e-4))).sum(-1)
+        out = np.empty(weights.shape[:-1])
+        _saved(self.left(weights).reshape(-1), self.own, self.busy, out.reshape(-1))
+        return out
 
     def shrinks(self, weights: np.ndarray) -> bool:
         """Whether symbols don't get larger on the whole when they count from expectations.
@@ -150,37 +154,75 @@ class Moments:
         width = self.symbols.shape[2]
         scratch = np.empty((3, width), np.int32), np.zeros(width, np.int32)
         before, after = _sizes(
-            self.symbols, self.every, unpack(weights), _CLASSES, *scratch, _SIZES
+            self.symbols, _FEWER * self.every, unpack(weights), _CLASSES, *scratch, _SIZES
         )
         return bool(after <= before)
 
     def fitted(self) -> np.ndarray:
         """The best 28 weights, int8."""
-        # axes that no class has decoded neighbours on stand alone, with a weight of zero
-        a = np.where(_KNOWN[:, :, None] & _KNOWN[:, None, :], self.between, 0.0)
-        size = np.einsum("cdd->c", a) / np.maximum(_KNOWN.sum(1), 1)
-        a += (np.where(_KNOWN, _RIDGE * size[:, None], 1.0) + (size[:, None] <= 0))[
-            ..., None
-        ] * _ONE
-        w = np.linalg.solve(a, np.where(_KNOWN, self.across, 0.0)[..., None])[..., 0]
-        fitted: np.ndarray = w[PAIRS[:, 0], PAIRS[:, 1]]
-        return np.clip(np.rint(fitted * (1 << BITS)), -127, 127).astype(np.int8)
+        out = np.empty(COUNT, np.int8)
+        _fit(self.between, self.across, PAIRS, np.empty((8, 8)), np.empty(8), out)
+        return out
+
+
+@kernel()
+def _fit(
+    between: np.ndarray, across: np.ndarray, pairs: np.ndarray, a: np.ndarray, w: np.ndarray,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """Solve the equations of every class, whose pairs follow one another, by elimination."""
+    first = 0
+    for c in range(1, 8):  # class c has c axes
+        size = 0.0
+        for i in range(c):
+            d = pairs[first + i, 1]
+            size += between[c, d, d] / c
+            w[i] = across[c, d]
+            for j in range(c):
+                a[i, j] = between[c, d, pairs[first + j, 1]]
+        for i in range(c):
+            a[i, i] += _RIDGE * size if size > 0 else 1.0
+        for k in range(c):
+            for i in range(k + 1, c):
+                share = a[i, k] / a[k, k]
+                w[i] -= share * w[k]
+                for j in range(k, c):
+                    a[i, j] -= share * a[k, j]
+        for i in range(c - 1, -1, -1):
+            for j in range(i + 1, c):
+                w[i] -= a[i, j] * w[j]
+            w[i] /= a[i, i]
+            out[first + i] = np.int8(np.rint(min(max(w[i] * (1 << BITS), -127.0), 127.0)))
+        first += c
 
 
 @kernel()
 def _left(
-    between: np.ndarray, across: np.ndarray, own: np.ndarray, w: np.ndarray, out: np.ndarray
-) -> None:
-    for k in range(w.shape[0]):
+    between: np.ndarray, across: np.ndarray, own: np.ndarray, sets: np.ndarray, pairs: np.ndarray,
+    w: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    w[:] = 0.0
+    for k in range(sets.shape[0]):
+        for i in range(pairs.shape[0]):
+            w[pairs[i, 0], pairs[i, 1]] = sets[k, i] / (1 << BITS)
         for c in range(8):
             total = own[c]
             for d in range(1, 8):
-                if w[k, c, d] != 0:
+                if w[c, d] != 0:
                     within = -2 * across[c, d]
                     for e in range(1, 8):
-                        within += between[c, d, e] * w[k, c, e]
-                    total += w[k, c, d] * within
-            out[k, c] = total
+                        within += between[c, d, e] * w[c, e]
+                    total += w[c, d] * within
+            out[8 * k + c] = total
+
+
+@kernel()
+def _saved(left: np.ndarray, own: np.ndarray, busy: np.ndarray, out: np.ndarray) -> None:
+    for k in range(out.size):
+        out[k] = 0.0
+        for c in range(8):
+            ratio = max(left[8 * k + c], 1e-9) / max(own[c], 1e-9)
+            out[k] -= 0.5 * busy[c] * np.log2(max(ratio, 1e-4))
 
 
 @kernel()
@@ -202,36 +244,80 @@ def _symbols(coefs: np.ndarray, step: int, out: np.ndarray) -> int:
 @kernel()
 def _moments(
     coefs: np.ndarray, step: int, v: np.ndarray, every: int, classes: np.ndarray,
-    between: np.ndarray, across: np.ndarray, own: np.ndarray, busy: np.ndarray,
-    f: np.ndarray,
+    known: np.ndarray, rows: np.ndarray, f: np.ndarray, between: np.ndarray, across: np.ndarray,
+    own: np.ndarray, busy: np.ndarray,
 ) -> None:  # fmt: skip
+    """``rows`` (int32, (3, a row with margins)) and ``f`` (float64, (10, ...)) are scratch."""
     inverse = 1.0 / step
     for c in range(8):
+        ox = classes[c, 2]
+        half = (coefs.shape[2] - ox + 1) // 2
+        n = 0  # positions in f
         for z in range(classes[c, 0], coefs.shape[0], 2):
             for y in range(classes[c, 1], coefs.shape[1], 2):
                 if ((z >> 1) + 3 * (y >> 1)) % every:
                     continue
-                for x in range(classes[c, 2], coefs.shape[2], 2):
-                    size = 0.0
-                    for d in range(1, 8):
-                        s = 0
-                        for a in range(-1 if d & 4 else 0, 2 if d & 4 else 1, 2):
-                            for b in range(-1 if d & 2 else 0, 2 if d & 2 else 1, 2):
-                                for e in range(-1 if d & 1 else 0, 2 if d & 1 else 1, 2):
-                                    s += v[z + a + 1, y + b + 1, x + e + 1]
-                        f[d] = s
-                        size += abs(s)
-                    if size == 0:
-                        continue
-                    r = coefs[z, y, x] * inverse
-                    weight = 1.0 / (1.0 + abs(r) + size / 8)
-                    weight *= weight
-                    own[c] += weight * r * r
-                    busy[c] += v[z + 1, y + 1, x + 1] != 0
-                    for d in range(1, 8):
-                        across[c, d] += weight * f[d] * r
-                        for e in range(1, d + 1):
-                            between[c, d, e] += weight * f[d] * f[e]
+                _sums_beside(v, z + 1, y + 1, ox, half, rows, f[:, n:])
+                here, there = coefs[z, y], v[z + 1, y + 1]
+                sizes, r, busies = f[0, n:], f[8, n:], f[9, n:]
+                for i in range(half):
+                    r[i] = here[ox + 2 * i] * inverse
+                    busies[i] = 1.0 if there[ox + 2 * i + 1] != 0 and sizes[i] > 0 else 0.0
+                n += half
+                if n + half > f.shape[1] - LANES:
+                    _add_moments(f, n, c, known, between, across, own, busy)
+                    n = 0
+        _add_moments(f, n, c, known, between, across, own, busy)
+
+
+@kernel()
+def _add_moments(
+    f: np.ndarray, n: int, c: int, known: np.ndarray, between: np.ndarray, across: np.ndarray,
+    own: np.ndarray, busy: np.ndarray,
+) -> None:  # fmt: skip
+    """Add ``n`` positions of class ``c``: ``f`` has sums of sizes, of neighbours by the axes that
+    they lie off, coefficients, and whether symbols are not zero; it is weighted on the way."""
+    whole = (n + LANES - 1) // LANES * LANES
+    f[:, n:whole] = 0.0
+    sizes, r = f[0], f[8]
+    for i in range(n):
+        w = 1.0 / (1.0 + abs(r[i]) + sizes[i] / 8)
+        sizes[i] = w if sizes[i] > 0 else 0.0
+    for d in (1, 2, 3, 4, 5, 6, 7, 8):
+        for i in range(n):
+            f[d, i] *= sizes[i]
+    own[c] += dot(f, 8, 8, whole)
+    for i in range(n):
+        busy[c] += f[9, i]
+    for d in range(1, 8):
+        if known[c, d]:
+            across[c, d] += dot(f, d, 8, whole)
+            for e in range(1, d + 1):
+                if known[c, e]:
+                    between[c, d, e] += dot(f, d, e, whole)
+
+
+@inlined()
+def _sums_beside(
+    v: np.ndarray, z: int, y: int, ox: int, n: int, rows: np.ndarray, f: np.ndarray
+) -> None:
+    """Sums of the neighbours of a class's positions in row (z, y) of ``v``, by the axes that they
+    lie off, to ``f``; the sum of their sizes to ``f[0]``."""
+    beside, above, across = rows
+    here, y0, y1, z0, z1 = v[z, y], v[z, y - 1], v[z, y + 1], v[z - 1, y], v[z + 1, y]
+    d0, d1, d2, d3 = v[z - 1, y - 1], v[z - 1, y + 1], v[z + 1, y - 1], v[z + 1, y + 1]
+    for x in range(here.size):
+        beside[x] = y0[x] + y1[x]
+        above[x] = z0[x] + z1[x]
+        across[x] = d0[x] + d1[x] + d2[x] + d3[x]
+    h, b, a, d = here[ox:], beside[ox:], above[ox:], across[ox:]
+    for i in range(n):
+        s1, s2, s3 = h[2 * i] + h[2 * i + 2], b[2 * i + 1], b[2 * i] + b[2 * i + 2]
+        s4, s5 = a[2 * i + 1], a[2 * i] + a[2 * i + 2]
+        s6, s7 = d[2 * i + 1], d[2 * i] + d[2 * i + 2]
+        f[0, i] = abs(s1) + abs(s2) + abs(s3) + abs(s4) + abs(s5) + abs(s6) + abs(s7)
+        f[1, i], f[2, i], f[3, i] = s1, s2, s3
+        f[4, i], f[5, i], f[6, i], f[7, i] = s4, s5, s6, s7
 
 
 @kernel()
@@ -273,9 +359,11 @@ def moments(coefs: np.ndarray, step: int, brief: bool = False) -> Moments | None
         return None
     every = max(1, coefs.size // samples)
     out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8), v, every)
+    rows, f = np.empty((3, v.shape[2]), np.int32), np.empty((10, _TOGETHER + v.shape[2]))
     _moments(
-        coefs, step, v, every, _CLASSES, out.between, out.across, out.own, out.busy, np.empty(8)
-    )
+        coefs, step, v, every, _CLASSES, _KNOWN, rows, f, out.between, out.across, out.own,
+        out.busy,
+    )  # fmt: skip
     out.between += (out.between * _LOWER).transpose(0, 2, 1)
     out.busy *= every
     return out

@@ -25,6 +25,8 @@ _OFFSETS = 0x10
 _EXPECTS = 0x20
 _LIMITED = 0x40
 KEPT = 0x80
+_MANY = 1 << 13  # symbols of a band from which
+_SIGN_SHARE = 4  # one of so many tells what signs cost
 _LIMITS = 8  # bytes of the least and the largest value
 NO_OFFSET = 128
 BANDS = 7  # that may have weights: all but the low band
@@ -88,15 +90,17 @@ def _add_costs(hist: np.ndarray, cost: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel()
-def _sign_units(symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray) -> int:
-    """What the signs cost beyond one bit each."""
+def _sign_units(
+    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray, every: int
+) -> int:
+    """What the signs cost beyond one bit each, as one of ``every`` so many says."""
     total = np.int64(0)
-    for i in range(symbols.size):
+    for i in range(0, symbols.size, every):
         s, rest = np.int64(symbols[i]), np.int64(rests[i])
         if s != 0 and rest != 0:
             side = 0 if (s > 0) == (rest > 0) else 1
             total += cost[1 if abs(s) > 1 else 0, keys[i], abs(rest), side]
-    return total
+    return total * every
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,6 +113,16 @@ def _compact(
 
     ``ends`` of runs become those among what is copied.
     """
+    if skip == 0:
+        n = keys.size
+        out_symbols[:n] = symbols
+        for i in range(n):
+            out_tables[i] = mapping[keys[i]]
+        if signed:
+            out_keys[:n] = keys
+            out_rests[:n] = rests
+        out_ends[:] = ends
+        return n
     places = np.empty(keys.size, np.int32)
     n = list_coded(keys, mapping, skip, places, out_tables)
     chosen = places[:n]
@@ -201,7 +215,8 @@ class Plan:
                 own = self._own(k, turns)
                 _histogram(s, own, hist.reshape(-1, TOKENS))
                 if m.weights and not classical:
-                    units += _sign_units(s, own, r, signs.cost)
+                    every = 1 if s.size < _MANY else _SIGN_SHARE
+                    units += _sign_units(s, own, r, signs.cost, every)
             mapping, more, least = choose_tables(hist, tables, count, classical)
             if classical:
                 self.head += mapping.tobytes()
