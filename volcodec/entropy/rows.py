@@ -42,6 +42,10 @@ _LOG = (
     23.082931518554688, -11.527077674865723, 7.508827209472656,
     -4.85423469543457, 2.34293794631958, -0.5535233616828918,
 )  # fmt: skip
+_PAIRS = ir.VectorType(I16, 2 * LANES)
+# of the whole numbers below 64
+_LOGS = [((1 + n) ** 16).bit_length() - 1 for n in range(4 * LANES)]
+_SMALL_LOGS = _LOGS[: 2 * LANES], _LOGS[2 * LANES :]
 _BYTES, _HALVES, _WORDS, _FLOATS, _MASK = (
     ir.VectorType(t, LANES) for t in (I8, I16, I32, F32, ir.IntType(1))
 )
@@ -68,6 +72,7 @@ class _Vectors:
     def __init__(self, context: Any, b: Any) -> None:
         self.b = b
         self.squeezes = "+avx512f" in processor(context)
+        self.looks_up = "+avx512bw" in processor(context)
 
     def bytes(self, pointer: Any) -> Any:
         """Sixteen bytes as words."""
@@ -110,6 +115,29 @@ class _Vectors:
         for c in _LOG[-2::-1]:
             total = b.call(fused, [total, t, _floats(c)])
         return b.add(b.shl(exponent, _all(4)), b.fptosi(b.fmul(total, t), _WORDS))
+
+    def logs(self, values: list[Any]) -> list[Any]:
+        """The same of several vectors, looked up where all of their lanes are small."""
+        if not self.looks_up:
+            return [self.log(v) for v in values]
+        b = self.b
+        found = [cgutils.alloca_once(b, _WORDS) for _ in values]
+        large = b.icmp_unsigned(">=", self.any(*values), _all(2 * _PAIRS.count))
+        none = ir.IntType(LANES)(0)
+        with b.if_else(b.icmp_unsigned("==", b.bitcast(large, none.type), none)) as (small, other):
+            with small:
+                kind = ir.FunctionType(_PAIRS, [_PAIRS] * 3)
+                name = "llvm.x86.avx512.vpermi2var.hi.512"
+                look_up = cgutils.get_or_insert_function(b.module, kind, name)
+                low, high = (ir.Constant(_PAIRS, [I16(n) for n in half]) for half in _SMALL_LOGS)
+                for v, place in zip(values, found, strict=True):
+                    # the upper halves of lanes are zero, and so is the first logarithm
+                    told = b.call(look_up, [low, b.bitcast(v, _PAIRS), high])
+                    b.store(b.bitcast(told, _WORDS), place)
+            with other:
+                for v, place in zip(values, found, strict=True):
+                    b.store(self.log(v), place)
+        return [b.load(place) for place in found]
 
     def squeeze(self, v: Any, mask: Any) -> Any:
         """The lanes of ``v`` that ``mask`` names, side by side, where the processor can."""
@@ -273,14 +301,15 @@ def feature_block(
                     v.halves(parents.at(band, pz, b.add(py, side_y), up)),
                     v.halves(parents.at(band, b.add(pz, side_z), py, up)),
                 )
-                b.store(v.log(nearest), above[2])
+                b.store(nearest, above[2])
             beside, _ = v.pairs(sums.at(z, y, at))
             found = v.any(*own, *told, beside, *(b.load(place) for place in above[:2]))
             mask = b.and_(b.icmp_unsigned("!=", found, _all(0)), there)
             b.store(b.bitcast(mask, ir.IntType(LANES)), bits)
-            logs_ = [v.log(value) for value in own]
+            *logs_, nearest = v.logs([*own, b.load(above[2])])
+            parents_ = [b.load(above[0]), b.load(above[1]), nearest]
             with b.if_then(wanted(classic)):
-                total = v.sum(*logs_, *logs_, *(b.load(place) for place in above), beside)
+                total = v.sum(*logs_, *logs_, *parents_, beside)
                 mean = b.lshr(b.mul(total, splat(b, b.trunc(reciprocal, I32), LANES)), _all(20))
                 least = b.select(b.icmp_unsigned("<", mean, _all(22)), mean, _all(22))
                 b.store(b.select(mask, b.add(least, _all(1)), _all(0)), context_)
@@ -298,9 +327,8 @@ def feature_block(
                 whole = b.shl(b.ashr(b.add(e, _all(HALF)), _all(BITS)), _all(BITS))
                 features = [
                     *logs_,
-                    *(b.load(place) for place in above),
-                    *(v.log(value) for value in told),
-                    v.log(v.size(e)),
+                    *parents_,
+                    *v.logs([*told, v.size(e)]),
                     b.shl(v.size(b.sub(e, whole)), _all(2)),
                 ]
                 fixed = len(features) // 4
@@ -356,7 +384,7 @@ def logarithm_block(
         own, faces = at(0, 0, 0), v.sum(*(at(*side) for side in sides))
         lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
         there = b.icmp_signed("<", lanes, splat(b, b.trunc(count, I32), LANES))
-        logs = [b.select(there, v.log(value), _all(0)) for value in (own, faces)]
+        logs = [b.select(there, value, _all(0)) for value in v.logs([own, faces])]
         with b.if_then(b.icmp_signed("!=", outs.shape[0], I64(0))):
             for i, value in enumerate(logs):
                 store(b, b.trunc(value, _BYTES), outs.at(I64(i), band, z, y, first))
