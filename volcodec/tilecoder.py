@@ -65,6 +65,7 @@ _QUIET = 2.0  # bpv below which the reversible wavelet does not win
 _LARGE = 1 << 18  # voxels from which two parts decide between the ways
 _TRIAL_LEVELS = 3  # of these parts
 _RAW_SHARE = 16  # a tile is compressed as it is only where every such slice says that it may pay
+_RAW_PROSPECT = 1.3  # times the smallest size so far: what slices may take at most
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
@@ -310,7 +311,7 @@ class TileCoder:
             return
         if values.size >= _LARGE:
             part = values[min(_RAW_SHARE, len(values)) // 2 :: _RAW_SHARE]
-            if len(self.raw(part)) * values.size > 2 * smallest * part.size:
+            if len(self.raw(part)) * values.size > _RAW_PROSPECT * smallest * part.size:
                 return
         raw = self._raw(values, look)
         yield size_of([raw]), RAW, 0, (raw, *nothing[1:]), None

@@ -19,11 +19,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..vectors import F64, I8, I16, I32, I64, Array, load, processor, same, splat, store
+from ..vectors import F32, I8, I16, I32, I64, Array, load, processor, same, splat, store
 from .tables import DIRECT, ESCAPE, PROB_BITS, TOKENS
 
 LANES = 16
-WORDS, HALVES, BYTES, FLOATS = (ir.VectorType(t, LANES) for t in (I32, I16, I8, F64))
+WORDS, HALVES, BYTES, FLOATS = (ir.VectorType(t, LANES) for t in (I32, I16, I8, F32))
 BITS = ir.VectorType(ir.IntType(1), LANES)
 _NEEDED = ("avx512f", "avx512cd", "avx512bw", "avx512vl")
 MOST_BITS = 16  # that a step takes from a state
@@ -151,9 +151,13 @@ class Lanes:
         b = self.b
         over = b.icmp_unsigned(">=", b.lshr(x, every(32 - PROB_BITS)), f)
         x = self.select(over, b.lshr(x, every(16)), x)
-        # exact, see rans
+        # x is below 2**18 f now, so that the quotient of floats is off by one at most
         q = b.fptoui(b.fdiv(b.uitofp(x, FLOATS), b.uitofp(f, FLOATS)), WORDS)
         rest = b.sub(x, b.mul(q, f))
+        less = self.select(b.icmp_signed("<", rest, every(0)), every(1), every(0))
+        more = self.select(b.icmp_signed(">=", rest, f), every(1), every(0))
+        change = b.sub(more, less)
+        q, rest = b.add(q, change), b.sub(rest, b.mul(change, f))
         return b.add(b.add(b.shl(q, every(PROB_BITS)), rest), start), over
 
 
