@@ -170,7 +170,8 @@ class ScaleCoder:
 
         The closed loop may give ``hidden`` voxels any value. If ``quick``, nothing is expected of
         symbols, and the closed loop is coded in the classical contexts only, the others not.
-        Where it is only to be compared, ``brief``, less is done to find what is expected. Unless
+        Where it is only to be compared, ``brief``, less is done to find what is expected, and
+        nothing above the finest level. Unless
         ``both`` are to compete, the classical contexts are not tried elsewhere.
         """
         classical = quick and self.predicted
@@ -205,7 +206,8 @@ class ScaleCoder:
                 classic = np.empty(coefs.size if both or classical else 0, np.uint8)
                 turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
                 weights, expected = NOTHING, EMPTY
-                if band and self._expects and not quick:
+                expects = self._expects and not quick and not (brief and level > 1)
+                if band and expects:
                     codebook = self.bank.codebook[band - 1]
                     code, chosen = choose_weights(moments(coefs, s, brief), codebook)
                     if code != NONE:

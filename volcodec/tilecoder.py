@@ -210,6 +210,7 @@ class TileCoder:
         for box in typical(values, look.hidden):
             part = np.ascontiguousarray(values[box])
             for i, s in enumerate(settings):
+                s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
                 if look.any_masked:
                     totals[i] += len(support.encode_mask(look.masked))
