@@ -14,7 +14,8 @@ from ..kernel import kernel
 from ..quantiser import decide
 from .contexts import FIXED, GROUPS, choose, features
 from .expectation import BITS, whole_of
-from .places import list_coded, pick, place, rooms, scatter, whole_mapping
+from .picks import LANES, list_coded, pick, spread, whole_mapping
+from .places import place, rooms, scatter
 from .rans import decode_run
 from .rows import SLACK, amid_zeros
 from .trellis import decode_run as decode_dependent
@@ -244,7 +245,7 @@ def decode_band(
     x = np.empty((GROUPS, room), np.int32)
     where = np.empty(room, np.int32)
     table = np.empty(size, np.uint8)
-    coded = np.empty(size, np.int32)
+    coded = np.empty((size + LANES - 1) // LANES, np.uint16)
     coded_table = np.empty(size, np.uint8)
     values = np.empty(size, np.int32)
     symbols = np.empty(size, np.int32)
@@ -326,18 +327,16 @@ def decode_band(
         else:
             found = values[:m]
             if signed:
-                pick(rests, coded[:m], coded_rests)
-                pick(t, coded[:m], coded_keys)
+                pick(rests[:n], coded, coded_rests)
+                pick(t, coded, coded_keys)
             if limited:
-                pick(down, coded[:m], coded_down)
-                pick(up, coded[:m], coded_up)
+                pick(down[:n], coded, coded_down)
+                pick(up[:n], coded, coded_up)
             position = decode_run(
                 words, position, states, lanes, coded_table[:m], freq, start, slots,
                 coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], found,
             )  # fmt: skip
-            symbols[:n] = 0
-            for i in range(m):
-                symbols[coded[i]] = found[i]
+            spread(values, coded, symbols[:n])
         scatter(symbols[:n], e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])

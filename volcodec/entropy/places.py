@@ -1,4 +1,4 @@
-"""Where the symbols of a class lie in its band, and which of them are coded.
+"""Where the symbols of a class lie in its band.
 
 The loops go by vectors of sixteen positions, written in LLVM's own language: a compiler does not
 write every other element of a row, nor elements side by side that are not so where they are read.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -25,7 +24,6 @@ from ..vectors import (
     Array,
     halves_of_pairs,
     load,
-    processor,
     same,
     splat,
     store,
@@ -215,83 +213,3 @@ def place(values: np.ndarray, out: np.ndarray, oz: int, oy: int, ox: int) -> Non
             for x in range(ox, out.shape[2], 2):
                 out[z, y, x] = values[i]
                 i += 1
-
-
-@intrinsic  # type: ignore[misc]
-def _list_block(
-    typingctx: Any, keys: Any, first: Any, mapping: Any, skip: Any, m: Any, coded: Any, tables: Any
-) -> Any:
-    """:func:`list_coded` for sixteen keys from ``first`` on, after ``m`` that were found; how many
-    are found then, -1 where the processor can't."""
-    n = types.intp
-    signature = types.int64(keys, n, mapping, n, n, coded, tables)
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        if "+avx512f" not in processor(context):
-            return I64(-1)
-        keys, mapping, coded, tables = (
-            Array(context, b, signature.args[i], arguments[i]) for i in (0, 2, 5, 6)
-        )
-        first, skip, m = (arguments[i] for i in (1, 3, 4))
-        bits = ir.VectorType(ir.IntType(1), LANES)
-
-        def call(name: str, *given: Any) -> Any:
-            kind = ir.FunctionType(_WORDS, [a.type for a in given])
-            return b.call(cgutils.get_or_insert_function(b.module, kind, name), given)
-
-        key = b.zext(load(b, keys.at(first), _BYTES), _WORDS)
-        base = b.bitcast(mapping.data, I8.as_pointer())
-        every = ir.Constant(bits, [1] * LANES)
-        gather, compress = (
-            "llvm.x86.avx512.mask.gather.dpi.512", "llvm.x86.avx512.mask.compress.v16i32"
-        )  # fmt: skip
-        table = call(gather, _all(0), base, key, every, I32(4))
-        chosen = b.icmp_signed(">=", table, splat(b, b.trunc(skip, I32), LANES))
-        lanes = ir.Constant(_WORDS, [I32(i) for i in range(LANES)])
-        places = b.add(lanes, splat(b, b.trunc(first, I32), LANES))
-        store(b, call(compress, places, _all(0), chosen), coded.at(m))
-        store(b, b.trunc(call(compress, table, _all(0), chosen), _BYTES), tables.at(m))
-        found = b.ctpop(b.bitcast(chosen, ir.IntType(LANES)))
-        return b.add(m, b.zext(found, I64))
-
-    return signature, generate
-
-
-@kernel()
-def list_coded(
-    keys: np.ndarray, mapping: np.ndarray, skip: int, coded: np.ndarray, tables: np.ndarray
-) -> int:
-    """Places (int32) and tables (uint8) of the symbols that are coded; how many.
-
-    ``keys`` (uint8) become tables by ``mapping`` (int32, 256); those below ``skip`` are not coded.
-    What is written has room for as many as there are keys.
-    """
-    m = 0
-    for first in range(0, keys.size, LANES):
-        found = np.int64(-1)
-        if first + LANES <= keys.size:
-            found = _list_block(keys, first, mapping, skip, m, coded, tables)
-        if found >= 0:
-            m = found
-            continue
-        for i in range(first, min(first + LANES, keys.size)):
-            k = mapping[keys[i]]
-            coded[m] = i
-            tables[m] = k
-            m += k >= skip
-    return m
-
-
-@numba.njit(cache=True, nogil=True)
-def whole_mapping(mapping: np.ndarray) -> np.ndarray:
-    """A ``mapping`` of keys to tables (uint8) as :func:`list_coded` takes it."""
-    out = np.zeros(256, np.int32)
-    out[: mapping.size] = mapping
-    return out
-
-
-@kernel()
-def pick(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-    """The values at ``places``."""
-    for i in range(places.size):
-        out[i] = values[places[i]]

@@ -15,7 +15,7 @@ from ..kernel import kernel
 from . import rans, trellis
 from .classic import CONTEXTS
 from .expectation import COUNT, KNOWN, NONE, OWN_WEIGHTS, Signs
-from .places import list_coded, pick, whole_mapping
+from .picks import LANES, count_before, list_coded, pick, whole_mapping
 from .tables import COST_BITS, TOKENS, Tables, token_of
 
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
@@ -113,25 +113,13 @@ def _compact(
 
     ``ends`` of runs become those among what is copied.
     """
-    if skip == 0:
-        n = keys.size
-        out_symbols[:n] = symbols
-        for i in range(n):
-            out_tables[i] = mapping[keys[i]]
-        if signed:
-            out_keys[:n] = keys
-            out_rests[:n] = rests
-        out_ends[:] = ends
-        return n
-    places = np.empty(keys.size, np.int32)
-    n = list_coded(keys, mapping, skip, places, out_tables)
-    chosen = places[:n]
+    chosen = np.empty((keys.size + LANES - 1) // LANES, np.uint16)
+    n = list_coded(keys, mapping, skip, chosen, out_tables)
     pick(symbols, chosen, out_symbols)
     if signed:
         pick(keys, chosen, out_keys)
         pick(rests, chosen, out_rests)
-    for r in range(ends.size):
-        out_ends[r] = np.searchsorted(chosen, ends[r])
+    count_before(chosen, ends, out_ends)
     return n
 
 
