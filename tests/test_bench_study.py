@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,16 @@ def test_volumes_are_found_and_named(folder: Path) -> None:
     assert [v.name for v in both] == ["a", "b"]  # a file named twice is measured once
     with pytest.raises(InputError, match="holds no volumes"):
         volumes.find([folder.parent], None)
+
+
+def test_jobs_that_are_given_up_leave_no_process() -> None:
+    """As where the command is interrupted or terminated."""
+    jobs = workers.run_jobs(time.sleep, [0.0, 300.0, 301.0, 302.0], 2)
+    assert next(jobs) == (0.0, None)
+    begun = time.monotonic()
+    jobs.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - begun < 200  # not a matter of speed: the others would sleep on
 
 
 def test_a_few_are_spread_over_sizes(tmp_path: Path) -> None:
