@@ -354,7 +354,8 @@ def moments(coefs: np.ndarray, step: int, brief: bool = False) -> Moments | None
     if coefs.size < _SMALLEST:
         return None
     samples = _BRIEF_SAMPLES if brief else _SAMPLES
-    v = np.zeros(tuple(n + 2 for n in coefs.shape), np.int32)
+    v = np.empty(tuple(n + 2 for n in coefs.shape), np.int32)
+    v[[0, -1]] = v[:, [0, -1]] = v[..., [0, -1]] = 0
     if _symbols(coefs, step, v) < _LEAST_GAIN:
         return None
     every = max(1, coefs.size // samples)

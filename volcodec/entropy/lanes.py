@@ -154,17 +154,26 @@ class Lanes:
         # x is below 2**18 f now, so that the quotient of floats is off by one at most
         q = b.fptoui(b.fdiv(b.uitofp(x, FLOATS), b.uitofp(f, FLOATS)), WORDS)
         rest = b.sub(x, b.mul(q, f))
-        less = self.select(b.icmp_signed("<", rest, every(0)), every(1), every(0))
-        more = self.select(b.icmp_signed(">=", rest, f), every(1), every(0))
-        change = b.sub(more, less)
-        q, rest = b.add(q, change), b.sub(rest, b.mul(change, f))
+        less, more = b.icmp_signed("<", rest, every(0)), b.icmp_signed(">=", rest, f)
+        q = self.select(less, b.sub(q, every(1)), self.select(more, b.add(q, every(1)), q))
+        rest = self.select(less, b.add(rest, f), self.select(more, b.sub(rest, f), rest))
         return b.add(b.add(b.shl(q, every(PROB_BITS)), rest), start), over
 
 
 def range_of(v: Lanes, start: Any, table: Any, token: Any) -> tuple[Any, Any]:
     """Frequency and beginning of tokens: where the next one begins, or the table ends."""
+    return split_range(v, ends_of(v, start, table, token), token)
+
+
+def ends_of(v: Lanes, start: Any, table: Any, token: Any) -> Any:
+    """Where tokens begin and, in the upper halves, where what follows them in memory does."""
     b = v.b
-    both = v.gather(start.data, b.add(b.mul(table, every(TOKENS + 1)), token), 2)
+    return v.gather(start.data, b.add(b.mul(table, every(TOKENS + 1)), token), 2)
+
+
+def split_range(v: Lanes, both: Any, token: Any) -> tuple[Any, Any]:
+    """The frequency and the beginning of tokens with these ends."""
+    b = v.b
     first = b.and_(both, every(0xFFFF))
     last = b.icmp_signed("==", token, every(ESCAPE))
     end = v.select(last, every(1 << PROB_BITS), b.lshr(both, every(16)))

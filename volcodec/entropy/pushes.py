@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from ..vectors import splat, store
 from .expectation import KNOWN
-from .lanes import BITS, LANES, MOST_BITS, WORDS, Lanes, every, range_of, step, unless
+from .lanes import BITS, LANES, MOST_BITS, WORDS, Lanes, ends_of, every, split_range, step, unless
 from .tables import DIRECT, PROB_BITS
 
 
@@ -36,24 +36,27 @@ class _Symbols:
 def push_details(
     typingctx: Any, symbols: Any, tables: Any, first: Any, count: Any, states: Any, lane: Any,
     start: Any, signed: Any, rests: Any, keys: Any, signs: Any, limited: Any, words: Any, w: Any,
+    ranges: Any,
 ) -> Any:  # fmt: skip
     """Push what follows the tokens of ``count`` symbols from ``first`` on, sixteen of which are
     read, to the states from ``lane`` on.
 
-    ``states`` are uint32 (32,). Returns the new position before which words are written; sixteen
+    ``states`` are uint32 (32,), and so are ``ranges``, from ``lane`` on, that
+    :func:`push_tokens` takes. Returns the new position before which words are written; sixteen
     places below ``w`` may be written over. The rest as :func:`.rans.push_detail` has it.
     """
 
     def body(
         v: Lanes, symbols: Any, tables: Any, first: Any, count: Any, states: Any, lane: Any,
         start: Any, signed: Any, rests: Any, keys: Any, signs: Any, limited: Any, words: Any,
-        w: Any,
+        w: Any, ranges: Any,
     ) -> Any:  # fmt: skip
         b = v.b
         signed, limited = (b.trunc(flag, ir.IntType(1)) for flag in (signed, limited))
         x = v.words(states.at(lane))
         s = _Symbols(v, v.words(symbols.at(first)))
-        f, _ = range_of(v, start, v.bytes(tables.at(first)), s.token)
+        both = ends_of(v, start, v.bytes(tables.at(first)), s.token)
+        f, begin = split_range(v, both, s.token)
         some = b.icmp_signed("!=", s.symbol, every(0))
         negative = b.icmp_signed("<", s.symbol, every(0))
         coin = cgutils.alloca_once_value(b, v.number(some))
@@ -89,39 +92,29 @@ def push_details(
 
         def finish() -> Any:
             store(b, v.select(v.there, new, x), states.at(lane))
+            store(b, b.or_(b.shl(f, every(16)), begin), ranges.at(lane))
             low = v.select(over, b.load(state), x)
             return v.spill(b.or_(over, b.load(spilt)), low, words, w)
 
         return unless(b, left, finish)
 
     n = types.intp
-    kinds = (symbols, tables, n, n, states, n, start, n, rests, keys, signs, n, words, n)
+    kinds = (symbols, tables, n, n, states, n, start, n, rests, keys, signs, n, words, n, ranges)
     return step(body, kinds, 3)
 
 
 @intrinsic  # type: ignore[misc]
 def push_tokens(
-    typingctx: Any, symbols: Any, tables: Any, first: Any, count: Any, states: Any, lane: Any,
-    start: Any, words: Any, w: Any,
-) -> Any:  # fmt: skip
-    """Push the tokens of the same symbols."""
+    typingctx: Any, ranges: Any, count: Any, states: Any, lane: Any, words: Any, w: Any
+) -> Any:
+    """Push the tokens of ``count`` symbols whose details were pushed by :func:`push_details`."""
 
-    def body(
-        v: Lanes, symbols: Any, tables: Any, first: Any, count: Any, states: Any, lane: Any,
-        start: Any, words: Any, w: Any,
-    ) -> Any:  # fmt: skip
+    def body(v: Lanes, ranges: Any, count: Any, states: Any, lane: Any, words: Any, w: Any) -> Any:
         b = v.b
-        x = v.words(states.at(lane))
-        s = _Symbols(v, v.words(symbols.at(first)))
-        table = v.bytes(tables.at(first))
-        f, begin = range_of(v, start, table, s.token)
-
-        def finish() -> Any:
-            new, over = v.push(x, f, begin)
-            store(b, v.select(v.there, new, x), states.at(lane))
-            return v.spill(over, x, words, w)
-
-        return unless(b, v.any(b.icmp_signed("==", f, every(0))), finish)
+        x, both = v.words(states.at(lane)), v.words(ranges.at(lane))
+        new, over = v.push(x, b.lshr(both, every(16)), b.and_(both, every(0xFFFF)))
+        store(b, v.select(v.there, new, x), states.at(lane))
+        return v.spill(over, x, words, w)
 
     n = types.intp
-    return step(body, (symbols, tables, n, n, states, n, start, words, n), 3)
+    return step(body, (ranges, n, states, n, words, n), 1)

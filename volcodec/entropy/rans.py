@@ -211,7 +211,8 @@ def encode_runs(
     """
     held = np.full(MAX_LANES, LOW, np.uint32)
     w = _encode(
-        symbols, tables, ends, lanes, freq, start, rests, keys, signs, limited, words, held
+        symbols, tables, ends, lanes, freq, start, rests, keys, signs, limited, words, held,
+        np.empty(MAX_LANES, np.uint32),
     )  # fmt: skip
     for lane in range(lanes):
         states[lane] = held[lane]
@@ -222,7 +223,7 @@ def encode_runs(
 def _encode(
     symbols: np.ndarray, tables: np.ndarray, ends: np.ndarray, lanes: int, freq: np.ndarray,
     start: np.ndarray, rests: np.ndarray, keys: np.ndarray, signs: np.ndarray, limited: bool,
-    words: np.ndarray, states: np.ndarray,
+    words: np.ndarray, states: np.ndarray, ranges: np.ndarray,
 ) -> int:  # fmt: skip
     signed = rests.size > 0
     vectors = available() and lanes >= _FEW
@@ -234,16 +235,18 @@ def _encode(
             base = begin + k * lanes
             count = min(lanes, ends[r] - base)
             top = (count - 1) // TOGETHER * TOGETHER
+            together = 0  # bits of the lanes whose details were pushed by vectors
             for lane in range(top, -1, -TOGETHER):
                 n = min(count - lane, TOGETHER)
                 at = np.int64(-1)
                 if vectors and w >= TOGETHER and base + lane + TOGETHER <= symbols.size:
                     at = push_details(
                         symbols, tables, base + lane, n, states, lane, start, signed, rests, keys,
-                        signs, limited, words, w,
+                        signs, limited, words, w, ranges,
                     )  # fmt: skip
                 if at >= 0:
                     w = at
+                    together |= 1 << lane
                     continue
                 for j in range(lane + n - 1, lane - 1, -1):
                     i = base + j
@@ -257,10 +260,8 @@ def _encode(
             for lane in range(top, -1, -TOGETHER):
                 n = min(count - lane, TOGETHER)
                 at = np.int64(-1)
-                if vectors and w >= TOGETHER and base + lane + TOGETHER <= symbols.size:
-                    at = push_tokens(
-                        symbols, tables, base + lane, n, states, lane, start, words, w
-                    )  # fmt: skip
+                if together >> lane & 1 and w >= TOGETHER:
+                    at = push_tokens(ranges, n, states, lane, words, w)
                 if at >= 0:
                     w = at
                     continue

@@ -172,6 +172,14 @@ class _Vectors:
                         b.store(b.extract_element(v, I32(lane)), array.at(b.add(place, I64(lane))))
 
 
+def _beside(b: Any, centre: Any, plane: Any, row: Any, dz: int, dy: int) -> Any:
+    """The place in the row that lies ``dz`` planes and ``dy`` rows from a place, at most one."""
+    for d, size in ((dz, plane), (dy, row)):
+        if d:
+            centre = b.gep(centre, [size if d > 0 else b.neg(size)])
+    return centre
+
+
 def _expect(v: _Vectors, symbols: Array, weights: Array, z: Any, y: Any, x: Any) -> Any:
     """Expectations, see :mod:`.expectation`, of sixteen positions two apart in a row.
 
@@ -179,6 +187,9 @@ def _expect(v: _Vectors, symbols: Array, weights: Array, z: Any, y: Any, x: Any)
     """
     b = v.b
     total = cgutils.alloca_once_value(b, _all(0))
+    row = symbols.shape[2]
+    plane = b.mul(row, symbols.shape[1])
+    centre = symbols.at(z, y, x)
 
     def weigh(d: int, *rows: tuple[int, int], sides: bool) -> None:
         """Add a weight times the sum of the neighbours that lie that way."""
@@ -186,7 +197,7 @@ def _expect(v: _Vectors, symbols: Array, weights: Array, z: Any, y: Any, x: Any)
         with b.if_then(b.icmp_signed("!=", weight, I32(0))):
             found = []
             for dz, dy in rows:
-                p = symbols.at(b.add(z, I64(dz)), b.add(y, I64(dy)), x)
+                p = _beside(b, centre, plane, row, dz, dy)
                 before, itself = v.steps(p)
                 if sides:
                     found += [before, v.steps(b.gep(p, [I64(2)]))[0]]
@@ -244,9 +255,13 @@ def feature_block(
         one = I64(1)
         x = b.add(b.shl(first, one), ox)  # before the first position, in rows with a margin
 
+        row = mags.shape[3]
+        plane = b.mul(row, mags.shape[2])
+        centre = mags.at(band, z, y, x)
+
         def around(dz: int, dy: int) -> tuple[Any, Any]:
             """A row: its positions, and the sums of those before and after."""
-            p = mags.at(band, b.add(z, I64(dz)), b.add(y, I64(dy)), x)
+            p = _beside(b, centre, plane, row, dz, dy)
             before_it, itself = v.pairs(p)
             after_it, _ = v.pairs(b.gep(p, [I64(2)]))
             return itself, b.add(before_it, after_it)
@@ -266,7 +281,7 @@ def feature_block(
         near = []
         for dz in (-1, 0, 1):
             for dy in (-1, 0, 1):
-                p = mags.at(band, b.add(z, I64(dz)), b.add(y, I64(dy)), x)
+                p = _beside(b, centre, plane, row, dz, dy)
                 near += [load(b, p, _WORDS), load(b, b.gep(p, [I64(2)]), _WORDS)]
         here_z, here_y, here_x = b.sub(z, one), b.sub(y, one), b.add(b.shl(first, one), ox)
         hints = [hint_rows.at(I64(i), here_z, here_y, here_x) for i in (0, 1)]
