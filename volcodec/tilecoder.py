@@ -210,7 +210,6 @@ class TileCoder:
         for box in typical(values, look.hidden):
             part = np.ascontiguousarray(values[box])
             for i, s in enumerate(settings):
-                s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
                 if look.any_masked:
                     totals[i] += len(support.encode_mask(look.masked))
@@ -218,7 +217,10 @@ class TileCoder:
                     ways = draft._ways(part, look, s)
                     hidden = look.hidden
                     made = (draft._coded(w.bank, w.usable(), hidden, w.free, s) for w in ways)
-                    totals[i] += min((m.cost for m in made if m is not None), default=0.0)
+                    cost = min((m.cost for m in made if m is not None), default=np.inf)
+                    if cost >= part.nbytes / 4:
+                        cost = min(cost, len(self._raw(part, look)))
+                    totals[i] += cost
         return tuple(totals)
 
     @property
