@@ -50,9 +50,11 @@ STAGES = {
     "filling": ("_relax", "fill"),
     "transform": (
         "_lift_x", "_lift_planes", "_predict", "_subtract", "_rebuild", "_low_hints", "dequantise",
-        "_expecting", "coefs",
+        "_expecting", "coefs", "_residuals", "_equal",
     ),
-    "expectations": ("_moments", "_sizes", "_symbols", "saved", "left", "fitted"),
+    "expectations": (
+        "_moments", "_sizes", "_symbols", "_left", "_saved", "_fit", "saved", "left", "fitted",
+    ),
     "contexts, network, decisions": ("encode_band", "_logarithms"),
     "contexts, network, rANS (decoding)": ("decode_band",),
     "rANS (encoding)": ("encode_runs", "_compact"),
