@@ -32,6 +32,7 @@ from .transform.trail import Following, Trail
 
 MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
+_LONGEST_TRAIL = 1 << 22  # voxels of a tile, of which a trail takes 12 bytes or more each
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
@@ -149,6 +150,14 @@ class ScaleCoder:
         """Whether the model was trained with expectations."""
         return self.bank.codebook.shape[1] > 0
 
+    def _samples(self, size: int, brief: bool) -> int:
+        """Positions of a band of ``size`` that its weights are fitted to, about."""
+        if brief:
+            return expectation.FEW
+        if self.has_offsets:  # rates may be low, where coarse bands count
+            return 2 * expectation.MANY
+        return min(max(size // 8, expectation.FEW), expectation.MANY)
+
     @property
     def has_offsets(self) -> bool:
         """Whether magnitudes may decode to less than their multiples of the step."""
@@ -178,6 +187,7 @@ class ScaleCoder:
         shape: Shape = tile.shape  # type: ignore[assignment]
         layers = self.layers(shape, levels, tile, hidden)
         trail = Trail(layers)
+        leads = not brief and tile.size <= _LONGEST_TRAIL
         shapes = level_shapes(shape, levels)
         parent = no_parent()
         found: dict[int, LevelRuns] = {}
@@ -209,7 +219,9 @@ class ScaleCoder:
                 expects = self._expects and not quick and not (brief and level > 1)
                 if band and expects:
                     codebook = self.bank.codebook[band - 1]
-                    code, chosen = choose_weights(moments(coefs, s, brief), codebook)
+                    code, chosen = choose_weights(
+                        moments(coefs, s, self._samples(coefs.size, brief)), codebook
+                    )
                     if code != NONE:
                         out.weights[band] = code, chosen
                         weights = unpack(chosen)
@@ -232,7 +244,7 @@ class ScaleCoder:
                 if band != BAND_ORDER[-1] or level > 1:  # or nothing is left to look at it
                     state.close_band(band, size)
                 layers.put(band, q, expected, s)
-                if not brief:
+                if leads:
                     trail.bands.append((hints, layers.predicted, q, expected))
                 ends = bands.class_ends(size, CLASSES)
                 out.add(symbols, rests, learned, classic, ends, turns, known)
@@ -251,7 +263,7 @@ class ScaleCoder:
         )
         other = sum(p.bytes for p in others[0]) if others else np.inf
         decoded = tile if self.lossless else layers.low
-        return Encoded(plans, plans[0].classical, decoded, other, None if brief else trail)
+        return Encoded(plans, plans[0].classical, decoded, other, trail if leads else None)
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""

@@ -44,13 +44,11 @@ _LOWER = np.tril(np.ones((8, 8)), -1)
 _CLASSES = np.array(CLASSES, dtype=np.int64)
 _DEAD = 0.42  # rounding offset of the symbols that weights are fitted to
 _RIDGE = 1e-3
-_SAMPLES = 1 << 13  # positions of a band that weights are fitted to, about, at most
-_FEW_SAMPLES = 1 << 11  # in a small one, if it has as many
+MANY, FEW = 1 << 13, 1 << 11  # positions of a band that weights are fitted to
 _TOGETHER = 512  # of these that are added up at once
 _FEWER = 3  # times as few tell whether symbols get smaller
 _LEAST_GAIN = 40.0  # bits that the weights of a band must save
 _SIZES = np.log2(1.0 + 2 * np.arange(1024))
-_BRIEF_SAMPLES = 1 << 11  # the same where a look is brief
 _SMALLEST = 256  # positions of a band that may have weights
 
 
@@ -347,14 +345,11 @@ def _sizes(
     return before, after
 
 
-def moments(coefs: np.ndarray, step: int, brief: bool = False) -> Moments | None:
-    """Moments of a band (int32) quantised by ``step``; None where hardly any is not zero.
-
-    A ``brief`` look has fewer samples.
-    """
+def moments(coefs: np.ndarray, step: int, samples: int = MANY) -> Moments | None:
+    """Moments of a band (int32) quantised by ``step``, from so many positions, about; None where
+    hardly any symbol is not zero."""
     if coefs.size < _SMALLEST:
         return None
-    samples = _BRIEF_SAMPLES if brief else min(max(coefs.size // 8, _FEW_SAMPLES), _SAMPLES)
     v = np.empty(tuple(n + 2 for n in coefs.shape), np.int32)
     v[0] = v[-1] = v[:, 0] = v[:, -1] = v[..., 0] = v[..., -1] = 0
     if _symbols(coefs, step, v) < _LEAST_GAIN:
