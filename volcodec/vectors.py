@@ -70,11 +70,12 @@ def store_pairs(b: Any, even: Any, odd: Any, pointer: Any) -> None:
 
 
 class Array:
-    """A contiguous array of a kernel: its shape, and pointers to its elements."""
+    """A contiguous array of a kernel: its shape, the type of its elements and pointers to them."""
 
     def __init__(self, context: Any, b: Any, kind: Any, value: Any) -> None:
         array = cgutils.create_struct_proxy(kind)(context, b, value)
         self._b, self.data = b, array.data
+        self.element = context.get_data_type(kind.dtype)
         self.shape = cgutils.unpack_tuple(b, array.shape, kind.ndim)
 
     def at(self, *index: Any) -> Any:

@@ -84,6 +84,19 @@ def unpack(weights: np.ndarray) -> np.ndarray:
     return out
 
 
+@inlined()
+def _sum_rows(
+    v: np.ndarray, z: int, y: int, beside: np.ndarray, above: np.ndarray, across: np.ndarray
+) -> None:
+    """Sums of the rows around row (z, y) that lie off it along y, along z, and along both."""
+    y0, y1, z0, z1 = v[z, y - 1], v[z, y + 1], v[z - 1, y], v[z + 1, y]
+    d0, d1, d2, d3 = v[z - 1, y - 1], v[z - 1, y + 1], v[z + 1, y - 1], v[z + 1, y + 1]
+    for x in range(y0.size):
+        beside[x] = y0[x] + y1[x]
+        above[x] = z0[x] + z1[x]
+        across[x] = d0[x] + d1[x] + d2[x] + d3[x]
+
+
 @kernel()
 def expect_row(
     v: np.ndarray, z: int, y: int, w: np.ndarray, sums: np.ndarray, out: np.ndarray
@@ -93,12 +106,8 @@ def expect_row(
     ``sums``: int32 scratch (3, row); ``out`` int32, both with the margin.
     """
     beside, above, across = sums
-    r, y0, y1, z0, z1 = v[z, y], v[z, y - 1], v[z, y + 1], v[z - 1, y], v[z + 1, y]
-    d0, d1, d2, d3 = v[z - 1, y - 1], v[z - 1, y + 1], v[z + 1, y - 1], v[z + 1, y + 1]
-    for x in range(out.size):
-        beside[x] = y0[x] + y1[x]
-        above[x] = z0[x] + z1[x]
-        across[x] = d0[x] + d1[x] + d2[x] + d3[x]
+    r = v[z, y]
+    _sum_rows(v, z, y, beside, above, across)
     w1, w2, w3, w4, w5, w6, w7 = w[1], w[2], w[3], w[4], w[5], w[6], w[7]
     for x in range(1, out.size - 1):
         out[x] = (
@@ -303,13 +312,8 @@ def _sums_beside(
     """Sums of the neighbours of a class's positions in row (z, y) of ``v``, by the axes that they
     lie off, to ``f``; the sum of their sizes to ``f[0]``."""
     beside, above, across = rows
-    here, y0, y1, z0, z1 = v[z, y], v[z, y - 1], v[z, y + 1], v[z - 1, y], v[z + 1, y]
-    d0, d1, d2, d3 = v[z - 1, y - 1], v[z - 1, y + 1], v[z + 1, y - 1], v[z + 1, y + 1]
-    for x in range(here.size):
-        beside[x] = y0[x] + y1[x]
-        above[x] = z0[x] + z1[x]
-        across[x] = d0[x] + d1[x] + d2[x] + d3[x]
-    h, b, a, d = here[ox:], beside[ox:], above[ox:], across[ox:]
+    _sum_rows(v, z, y, beside, above, across)
+    h, b, a, d = v[z, y, ox:], beside[ox:], above[ox:], across[ox:]
     for i in range(n):
         s1, s2, s3 = h[2 * i] + h[2 * i + 2], b[2 * i + 1], b[2 * i] + b[2 * i + 2]
         s4, s5 = a[2 * i + 1], a[2 * i] + a[2 * i + 2]

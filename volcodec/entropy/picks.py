@@ -37,7 +37,7 @@ def _call(b: Any, name: str, *given: Any) -> Any:
 def _words(b: Any, array: Array, at: Any) -> Any:
     """Sixteen elements of 32 or of 8 bits."""
     pointer = array.at(at)
-    if pointer.type.pointee == I8:
+    if array.element == I8:
         return b.zext(load(b, pointer, _BYTES), _WORDS)
     return load(b, pointer, _WORDS)
 
@@ -45,7 +45,7 @@ def _words(b: Any, array: Array, at: Any) -> Any:
 def _keep(b: Any, words: Any, array: Array, at: Any) -> None:
     """The inverse of :func:`_words`."""
     pointer = array.at(at)
-    store(b, b.trunc(words, _BYTES) if pointer.type.pointee == I8 else words, pointer)
+    store(b, b.trunc(words, _BYTES) if array.element == I8 else words, pointer)
 
 
 def _block(kinds: str, body: Any) -> Any:
