@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from volumes import random_of
 
-from volcodec.transform.layers import _predict, _rebuild, _residuals, roomy
+from volcodec.transform.interpolation import predict, rebuild, residuals, roomy
 from volcodec.transform.pyramid import band_shape, band_view
 from volcodec.transform.rows import NARROW, SLACK
 
@@ -54,7 +54,7 @@ def test_interpolation(shape: tuple[int, int, int], most: int, step: int) -> Non
             continue
         p, hints = np.zeros(size, np.int32), np.zeros((2, *size), np.uint16)
         for narrow in (False, True)[: 1 + (most <= NARROW)]:
-            _predict(r, band, step, narrow, p, hints)
+            predict(r, band, step, narrow, p, hints)
             for at in np.ndindex(size):
                 told = [int(p[at]), int(hints[0][at]), int(hints[1][at])]
                 assert told == interpolated(r, band, step, at)
@@ -69,7 +69,7 @@ def test_residuals(shape: tuple[int, int, int]) -> None:
         if 0 in size:
             continue
         p, out = random.integers(-9, 9, size).astype(np.int32), np.zeros(size, np.int32)
-        _residuals(tile, p, band >> 2 & 1, band >> 1 & 1, band & 1, out)
+        residuals(tile, p, band >> 2 & 1, band >> 1 & 1, band & 1, out)
         np.testing.assert_array_equal(out, band_view(tile, band) - p)
 
 
@@ -87,7 +87,7 @@ def test_rebuilding(shape: tuple[int, int, int]) -> None:
         memory = whole.base
         assert memory is not None
         around = memory.copy()
-        bits = _rebuild(p, q, 101, band, 2, whole)
+        bits = rebuild(p, q, 101, band, 2, whole)
         band_view(expected, band)[...] = p + 101 * q
         np.testing.assert_array_equal(whole, expected)
         around[SLACK : SLACK + whole.size] = expected.reshape(-1)

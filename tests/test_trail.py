@@ -12,8 +12,8 @@ import volcodec
 from volcodec import models
 from volcodec.scales import Encoded, ScaleCoder
 from volcodec.tiledecoder import TileDecoder
+from volcodec.trail import StrayedError, Trail
 from volcodec.transform.layers import Predicted
-from volcodec.transform.trail import StrayedError, Trail
 
 
 def tile() -> np.ndarray:
@@ -27,29 +27,43 @@ def coder(bank: str) -> ScaleCoder:
     return TileDecoder(models.load("density")).coders[bank]
 
 
-def encoded(bank: str) -> tuple[Encoded, dict[str, Any]]:
-    made = coder(bank).encode(tile(), 4, 0.12, 3)
+def waves() -> np.ndarray:
+    """Coefficients that neighbours tell much about."""
+    values = random_of("waves").standard_normal((40, 33, 37))
+    for axis in range(3):
+        values = sum((np.roll(values, i, axis) for i in range(1, 5)), values)
+    rounded: np.ndarray = np.rint(values * (3000 / values.std())).astype(np.int32)
+    return rounded
+
+
+def encoded(bank: str, values: np.ndarray) -> tuple[Encoded, dict[str, Any]]:
+    made = coder(bank).encode(values, 4, 0.12, 3)
     told: dict[str, Any] = {
-        "shape": (33, 40, 27), "levels": 4, "stop": 0, "classical": made.classical, "step": 3,
+        "shape": values.shape, "levels": 4, "stop": 0, "classical": made.classical, "step": 3,
     }  # fmt: skip
     return made, told
 
 
+@pytest.mark.parametrize("values", [tile(), waves()], ids=["tile", "waves"])
 @pytest.mark.parametrize("bank", ["lossy", "lattice", "predicted", "trellis"])
-def test_a_trail_leads_to_what_is_decoded(bank: str) -> None:
-    made, told = encoded(bank)
+def test_a_trail_leads_to_what_is_decoded(bank: str, values: np.ndarray) -> None:
+    made, told = encoded(bank, values)
     alone = coder(bank).decode(made.streams, **told)
     assert np.array_equal(coder(bank).decode(made.streams, **told, trail=made.trail), alone)
     assert np.array_equal(made.decoded, alone)
 
 
 def _other_symbol(trail: Trail) -> None:
-    trail.bands[-1][2][-1, -1, -1] += 1
+    trail.rooms[-1].q[-1] += 1
 
 
 def _other_expectation(trail: Trail) -> None:
-    hints, predicted, q, expected = trail.bands[-1]
-    trail.bands[-1] = hints, predicted, q, np.append(expected, np.int32(1))
+    for room in trail.rooms:
+        room.expected[...] += 1
+
+
+def _other_weights(trail: Trail) -> None:
+    trail.weights[-1][3, 1, 7] += 1
 
 
 def _other_limits(trail: Trail) -> None:
@@ -65,13 +79,14 @@ def _other_offsets(trail: Trail) -> None:
     [
         ("predicted", _other_symbol),
         ("lossy", _other_expectation),
+        ("predicted", _other_weights),
         ("predicted", _other_limits),
         ("lossy", _other_offsets),
     ],
 )
 def test_a_wrong_trail_is_left(bank: str, change: Any) -> None:
-    made, told = encoded(bank)
-    assert made.trail is not None
+    made, told = encoded(bank, waves())
+    assert made.trail is not None and made.trail.weights[-1].any()
     change(made.trail)
     with pytest.raises(StrayedError):
         coder(bank).decode(made.streams, **told, trail=made.trail)

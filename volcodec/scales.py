@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .entropy import bands, contexts, expectation
+from .entropy import contexts, expectation
 from .entropy.classic import classic_tables
-from .entropy.expectation import NONE, choose_weights, moments, unpack
-from .entropy.streams import LevelRuns, Plan, StreamReader
+from .entropy.expectation import unpack
+from .entropy.streams import LevelRuns, Plan, Runs, StreamReader
 from .kernel import kernel
+from .levels import STRAYED, Bands, Room, decode_level, encode_level
 from .models import Bank
 from .quantiser import (
     OCTAVES,
@@ -24,11 +25,10 @@ from .quantiser import (
     activity,
     add_spectrum,
     band_step,
-    centroids,
 )
+from .trail import Following, StrayedError, Trail
 from .transform.layers import Layers, Lifted, Predicted, level_shapes
 from .transform.pyramid import BAND_ORDER, band_shape, band_view
-from .transform.trail import Following, Trail
 
 MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
@@ -37,9 +37,9 @@ _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
 EMPTY = np.empty((0, 0, 0), np.int32)
-_NO_TURNS = np.empty(0, np.uint8)
-_NO_LIMITS = np.zeros(2, np.int64)
+_NO_LIMITS = np.zeros(0, np.int64)
 _ALL_SHOWN = np.zeros(0, bool)
+ORDER = np.array(BAND_ORDER, np.int64)
 BEFORE = {b: np.array(BAND_ORDER[:i], np.int64) for i, b in enumerate(BAND_ORDER)}
 BEFORE[0] = np.zeros(0, np.int64)
 Shape = tuple[int, int, int]
@@ -143,7 +143,7 @@ class ScaleCoder:
 
     def network(self) -> tuple[Any, ...]:
         """The networks and the tables of symbols amid zeros, as kernels take them."""
-        return *self.bank.networks.arrays(), self.bank.zero
+        return self.bank.networks, self.bank.zero
 
     @property
     def _expects(self) -> bool:
@@ -197,62 +197,35 @@ class ScaleCoder:
             layers.kept = limits if at_ends >= KEPT_FROM else None
         if classical:
             limits = None
+        expects = self._expects and not quick
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level, not classical)
-            out = LevelRuns()
-            sums = np.zeros(6, np.float64)
+            samples = brief if expects and not (brief and level > 1) else None
+            todo, size = self._bands(shapes, levels, level, step, samples)
+            room = Room.of(size, self.predicted, expects and self.has_offsets)
+            runs = self._runs(todo, size, both or classical, limits is not None)
+            codes, chosen = np.zeros(8, np.int64), np.zeros((8, expectation.COUNT), np.int8)
+            sums = np.zeros(6 if self.has_offsets else 0, np.float64)
             layers.open(level)
-            for band in bands_of(level, levels):
-                size = shape_of(shapes, level, levels, band)
-                if 0 in size:
-                    continue
-                s = self.step_of(shape, level, band, step)
-                hints = layers.hints(band, s)
-                coefs = layers.coefs(band)
-                q = np.empty(size, np.int32)
-                symbols = np.empty(coefs.size, np.int32)
-                rests = np.zeros(coefs.size, np.int8)
-                learned = np.empty(coefs.size, np.uint8)
-                classic = np.empty(coefs.size if both or classical else 0, np.uint8)
-                turns = np.empty(coefs.size, np.uint8) if self.halved else _NO_TURNS
-                weights, expected = NOTHING, EMPTY
-                expects = self._expects and not quick and not (brief and level > 1)
-                if band and expects:
-                    codebook = self.bank.codebook[band - 1]
-                    code, chosen = choose_weights(
-                        moments(coefs, s, self._samples(coefs.size, brief)), codebook
-                    )
-                    if code != NONE:
-                        out.weights[band] = code, chosen
-                        weights = unpack(chosen)
-                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
-                predicted = layers.predicted if limits is not None else EMPTY
-                known = np.empty(predicted.size, np.uint8)
-                possible = bands.encode_band(
-                    coefs, s, -1.0 if s == 1 else 0.0 if self.predicted else lam,
-                    state.mag, state.logs, state.beside, parent.mag, parent.logs, hints, band,
-                    BEFORE[band], level_kind(level), CLASSES, *self.network(),
-                    self.bank.tables.cost, self.bank.signs.cost, weights, q, expected,
-                    symbols, rests, learned, classic, turns,
-                    predicted, _NO_LIMITS if limits is None else limits, known,
-                    not classical,
-                )  # fmt: skip
-                if predicted.size and not possible:
-                    limits = None
-                if self.has_offsets and band:
-                    centroids(coefs, q, expected, self.halved, s, sums)
-                if band != BAND_ORDER[-1] or level > 1:  # or nothing is left to look at it
-                    state.close_band(band, size)
-                layers.put(band, q, expected, s)
-                if leads:
-                    trail.bands.append((hints, layers.predicted, q, expected))
-                ends = bands.class_ends(size, CLASSES)
-                out.add(symbols, rests, learned, classic, ends, turns, known)
+            possible = encode_level(
+                layers.ground, todo, room, state, parent, *self.network(), self.bank.tables.cost,
+                self.bank.signs.cost, self.bank.codebook, ORDER, CLASSES,
+                0.0 if self.predicted else lam, _NO_LIMITS if limits is None else limits,
+                not classical, runs, codes, chosen, sums,
+            )  # fmt: skip
+            out = LevelRuns(runs)
+            for band in np.flatnonzero(codes).tolist():
+                out.weights[band] = int(codes[band]), chosen[band]
+            if not possible:
+                limits = None
             if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
+            for part in room.bands(todo, chosen):
+                layers.keep(*part)
             layers.close(signed(out.back), out.share)
-            trail.ends.append((signed(out.back), out.share))
+            if leads:
+                trail.add(room, unpack(chosen), (signed(out.back), out.share))
             found[level] = out
             parent = state
         paths = (True,) if classical else (False, True) if both else (False,)
@@ -264,6 +237,39 @@ class ScaleCoder:
         other = sum(p.bytes for p in others[0]) if others else np.inf
         decoded = tile if self.lossless else layers.low
         return Encoded(plans, plans[0].classical, decoded, other, trail if leads else None)
+
+    def _bands(
+        self, shapes: list[Shape], levels: int, level: int, step: int, brief: bool | None = None
+    ) -> tuple[Bands, int]:
+        """The bands of a level, and how many positions they have; weights are to be fitted to
+        them, more or less closely, unless ``brief`` is None."""
+        told = [(band, shape_of(shapes, level, levels, band)) for band in bands_of(level, levels)]
+        told = [(band, size) for band, size in told if 0 not in size]
+        names = np.array([band for band, _ in told], np.int64)
+        sizes = np.array([size for _, size in told], np.int64).reshape(-1, 3)
+        positions = sizes.prod(axis=1)
+        ends = np.cumsum(positions)
+        samples = np.zeros(names.size, np.int64)
+        if brief is not None:
+            samples[:] = [self._samples(int(n), brief) for n in positions]
+            samples[names == 0] = 0
+        closing = names.size - int(level == 1 and BAND_ORDER[-1] in names)
+        steps = [self.step_of(shapes[0], level, band, step) for band, _ in told]
+        before = [BEFORE[band].size for band, _ in told]
+        return Bands(
+            names, np.array(before, np.int64), sizes, ends - positions,
+            np.array(steps, np.int64), samples, level_kind(level), closing,
+        ), int(positions.sum())  # fmt: skip
+
+    def _runs(self, todo: Bands, size: int, classic: bool, limited: bool) -> Runs:
+        """Room for the symbols of a level."""
+        return Runs(
+            np.empty(size, np.int32), np.zeros(size, np.int8), np.empty(size, np.uint8),
+            np.empty(size if classic else 0, np.uint8),
+            np.empty(size if self.halved else 0, np.uint8),
+            np.empty(size if limited else 0, np.uint8), todo.starts,
+            np.empty(8 * todo.names.size, np.int64),
+        )  # fmt: skip
 
     def activity(self, tile: np.ndarray, levels: int) -> float:
         """Sum of log2(1 + |coefficient| / step): how much ``tile`` (int32) would cost, roughly."""
@@ -339,36 +345,29 @@ class ScaleCoder:
             layers.kept = reader.kept
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level, not classical)
-                layers.open(level)
-                for band in bands_of(level, levels):
-                    size = shape_of(shapes, level, levels, band)
-                    if 0 in size:
-                        continue
-                    s = self.step_of(shape, level, band, step)
-                    hints = layers.hints(band, s)
-                    q = (np.zeros if reader.words is None else np.empty)(size, np.int32)
-                    weights, expected = NOTHING, EMPTY
-                    if band in reader.weights[i]:
-                        weights = unpack(reader.weights[i][band][1])
-                        expected = np.empty(size if self.has_offsets else (0, 0, 0), np.int32)
-                    predicted = layers.predicted if reader.limits is not None else EMPTY
-                    if reader.words is not None:
-                        reader.position = bands.decode_band(
-                            reader.words, reader.position, reader.states, reader.lanes,
-                            reader.skip, reader.mapping[i], not classical,
-                            tables.freq, tables.start, tables.slots,
-                            state.mag, state.logs, state.beside, parent.mag, parent.logs, hints,
-                            band, BEFORE[band], level_kind(level), CLASSES,
-                            *self.network(), self.bank.signs.freq, weights, self.halved,
-                            predicted, _NO_LIMITS if reader.limits is None else reader.limits, s, q,
-                            expected,
-                        )  # fmt: skip
-                        if band != BAND_ORDER[-1] or level > 1:
-                            state.close_band(band, size)
-                        reader.check_room()
-                    layers.put(band, q, expected, s)
-                    if band == 0:
-                        low = layers.low
+                todo, size = self._bands(shapes, levels, level, step)
+                weights = np.zeros((8, 8, 8), np.int32)
+                for band, (_, given) in reader.weights[i].items():
+                    weights[band] = unpack(given)
+                if isinstance(layers, Following):
+                    room = layers.room(weights)
+                else:
+                    room = Room.of(size, self.predicted, self.has_offsets and bool(weights.any()))
+                    layers.open(level)
+                reader.position = decode_level(
+                    layers.ground, todo, room, trail is not None, *reader.begun(i), not classical,
+                    tables.freq, tables.start, tables.slots, state, parent, *self.network(),
+                    self.bank.signs.freq, ORDER, CLASSES,
+                    _NO_LIMITS if reader.limits is None else reader.limits, weights,
+                )  # fmt: skip
+                if reader.position == STRAYED:
+                    raise StrayedError
+                reader.check_room()
+                if not isinstance(layers, Following):
+                    for part in room.bands(todo, weights):
+                        layers.keep(*part)
+                if level == levels:
+                    low = layers.low
                 layers.close(signed(reader.back[i]), reader.share[i])
                 parent = state
                 if level > stop:

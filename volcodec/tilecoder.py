@@ -44,7 +44,7 @@ from .tiledecoder import (
     filter_step,
     prefix,
 )
-from .transform.trail import StrayedError, Trail
+from .trail import StrayedError, Trail
 from .values import LARGEST, Mapping, to_ordered
 from .voxels import Look
 from .ways import Box, Way, typical

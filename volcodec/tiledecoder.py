@@ -14,7 +14,7 @@ from .adaptive.trellis import TrellisAdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
 from .scales import MAX_SCALES, ScaleCoder
-from .transform.trail import Trail
+from .trail import Trail
 from .values import LARGEST, Mapping, from_ordered
 
 (

@@ -160,7 +160,7 @@ class _Pass:
         kept = contexts.roomy(mag.mag.shape, np.int32)
         tones = _NO_TONES
         self.layers.open(level)
-        given = iter(runs.symbols)
+        given = iter(np.split(runs.runs.symbols, runs.runs.starts[1:]))
         for band in bands_of(level, self.levels):
             size = shape_of(self.shapes, level, self.levels, band)
             if 0 in size:
@@ -178,8 +178,8 @@ class _Pass:
                 EMPTY.reshape(-1) if self.decode else next(given), hints, mag.mag, mag.logs,
                 mag.beside, self.parent.mag, self.parent.logs, kept, self.parent_kept,
                 self.layers.low, 2.0 / step, tones, band, BEFORE[band], level_kind(level), skip,
-                CLASSES, *self.coder.network(), weights, q, expected, *self.told,
-                *self.learning, data, state, self.decode,
+                CLASSES, *self.coder.bank.networks, self.coder.bank.zero, weights, q, expected,
+                *self.told, *self.learning, data, state, self.decode,
             )  # fmt: skip
             if not whole:
                 return False
@@ -282,12 +282,8 @@ def _head(levels: list[LevelRuns], skips: list[int]) -> bytes:
 
 def _skip(runs: LevelRuns, choices: int) -> int:
     """The least table that any symbol but zeros has; ``choices`` where all are zero."""
-    least = choices
-    for values, tables in zip(runs.symbols, runs.learned, strict=True):
-        used = tables[values != 0]
-        if used.size:
-            least = min(least, int(used.min()))
-    return least
+    used = runs.runs.learned[runs.runs.symbols != 0]
+    return int(used.min()) if used.size else choices
 
 
 def _tones(low: np.ndarray) -> np.ndarray:

@@ -10,8 +10,7 @@ exact as integers, and any order of summation, vector width and device gives the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -36,11 +35,7 @@ _BLOCK = 128
 LOG = np.array([((1 + s) ** 16).bit_length() - 1 for s in range(CLIP + 1)], dtype=np.uint8)
 
 
-_NOTHING = np.zeros((0, 0, 0), np.uint16)
-
-
-@dataclass
-class LevelState:
+class LevelState(NamedTuple):
     """Magnitudes of the subbands of one level, as far as decoded, and logarithms of whole bands.
 
     ``mag``: uint16 (8, z + 2, y + 2, x + 2), a margin of zeros around each band. ``logs``: uint8
@@ -63,7 +58,7 @@ class LevelState:
 
     def close_band(self, band: int, shape: tuple[int, int, int]) -> None:
         """Take the logarithms of a band that is complete."""
-        _logarithms(self.mag, band, self.logs, self.beside if band else _NOTHING, *shape)
+        close_band(self, band, shape)
 
 
 def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -80,6 +75,13 @@ def _logarithms(
         for y in range(1, ny + 1):
             for x in range(1, nx + 1, LANES):
                 logarithm_block(mag, band, z, y, x, nx + 1 - x, logs, beside)
+
+
+@numba.njit(cache=True, nogil=True)
+def close_band(state: LevelState, band: int, shape: tuple[int, int, int]) -> None:
+    """:meth:`LevelState.close_band`, for kernels."""
+    beside = state.beside if band > 0 else state.beside[:0]
+    _logarithms(state.mag, band, state.logs, beside, shape[0], shape[1], shape[2])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -174,8 +176,7 @@ def _squeeze(out: np.ndarray, where: np.ndarray, column: int, bits: int, groups:
             to += 1
 
 
-@dataclass(frozen=True)
-class Networks:
+class Networks(NamedTuple):
     """The three layers of every network, packed for :func:`choose`.
 
     ``narrow``: whether weights are of 8 bits. Made of integers: ``w1`` (NETS, H1, FEATURES), ``b1``
@@ -213,10 +214,6 @@ class Networks:
             self.w1[net], self.b1[net, kind], self.w2[net], self.b2[net], self.w3[net],
             self.b3[net], self.narrow,
         )  # fmt: skip
-
-    def arrays(self) -> tuple[Any, ...]:
-        """In the order in which kernels take them."""
-        return self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.narrow
 
 
 @numba.njit(cache=True, nogil=True)

@@ -12,8 +12,9 @@ model, or its own, which travel in the stream.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from ..kernel import inlined, kernel
@@ -123,54 +124,33 @@ def whole_of(e: int) -> int:
     return (e + HALF) >> BITS
 
 
-@dataclass
-class Moments:
+class Moments(NamedTuple):
     """Weighted second moments of a band's classes: what weights are fitted to.
 
     ``between`` (8, 8, 8): of the sums of neighbours that are decoded before; ``across`` (8, 8): of
     these with the coefficient, in steps; ``own`` (8,): of the coefficient; ``busy`` (8,): symbols
     off zero. ``symbols`` (int32, margin of one): of the band, of which every ``every``-th row was
-    looked at.
+    looked at; 0 where hardly any is not zero.
     """
 
     between: np.ndarray
     across: np.ndarray
     own: np.ndarray
     busy: np.ndarray
-    symbols: np.ndarray | None = None
-    every: int = 1
+    symbols: np.ndarray
+    every: int
 
     def left(self, weights: np.ndarray) -> np.ndarray:
         """What weights (int8 over 2**BITS, (..., 28)) leave of ``own``, (..., 8)."""
-        out = np.empty((*weights.shape[:-1], 8))
-        sets = weights.reshape(-1, COUNT)
-        _left(self.between, self.across, self.own, sets, PAIRS, np.empty((8, 8)), out.reshape(-1))
-        return out
+        return _left_by(self, weights.reshape(-1, COUNT)).reshape(*weights.shape[:-1], 8)
 
     def saved(self, weights: np.ndarray) -> np.ndarray:
         """Bits that they save, roughly, (...)."""
-        out = np.empty(weights.shape[:-1])
-        _saved(self.left(weights).reshape(-1), self.own, self.busy, out.reshape(-1))
-        return out
-
-    def shrinks(self, weights: np.ndarray) -> bool:
-        """Whether symbols don't get larger on the whole when they count from expectations.
-
-        Squares say otherwise where few large symbols stand among zeros.
-        """
-        assert self.symbols is not None
-        width = self.symbols.shape[2]
-        scratch = np.empty((3, width), np.int32), np.zeros(width, np.int32)
-        before, after = _sizes(
-            self.symbols, _FEWER * self.every, unpack(weights), _CLASSES, *scratch, _SIZES
-        )
-        return bool(after <= before)
+        return _saved_by(self, weights.reshape(-1, COUNT)).reshape(weights.shape[:-1])
 
     def fitted(self) -> np.ndarray:
         """The best 28 weights, int8."""
-        out = np.empty(COUNT, np.int8)
-        _fit(self.between, self.across, PAIRS, np.empty((8, 8)), np.empty(8), out)
-        return out
+        return _fitted(self)
 
 
 @kernel()
@@ -349,43 +329,110 @@ def _sizes(
     return before, after
 
 
-def moments(coefs: np.ndarray, step: int, samples: int = MANY) -> Moments | None:
-    """Moments of a band (int32) quantised by ``step``, from so many positions, about; None where
-    hardly any symbol is not zero."""
-    if coefs.size < _SMALLEST:
-        return None
-    v = np.empty(tuple(n + 2 for n in coefs.shape), np.int32)
-    v[0] = v[-1] = v[:, 0] = v[:, -1] = v[..., 0] = v[..., -1] = 0
-    if _symbols(coefs, step, v) < _LEAST_GAIN:
-        return None
+@numba.njit(cache=True, nogil=True)
+def gather(coefs: np.ndarray, step: int, samples: int) -> Moments:
+    """Moments of a band (int32) quantised by ``step``, from so many positions, about."""
+    between, across, own, busy = np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8)
+    some = coefs.size >= _SMALLEST
+    margin = 2 if some else 0
+    nz, ny, nx = coefs.shape
+    v = np.empty((nz + margin, ny + margin, nx + margin), np.int32)
+    if some:
+        v[0] = v[-1] = 0
+        v[:, 0] = v[:, -1] = 0
+        v[:, :, 0] = v[:, :, -1] = 0
+        some = _symbols(coefs, step, v) >= _LEAST_GAIN
+    if not some:
+        return Moments(between, across, own, busy, v, 0)
     every = max(1, coefs.size // samples)
-    out = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8), v, every)
     rows, f = np.empty((3, v.shape[2]), np.int32), np.empty((10, _TOGETHER + v.shape[2]))
-    _moments(
-        coefs, step, v, every, _CLASSES, _KNOWN, rows, f, out.between, out.across, out.own,
-        out.busy,
-    )  # fmt: skip
-    out.between += (out.between * _LOWER).transpose(0, 2, 1)
-    out.busy *= every
+    _moments(coefs, step, v, every, _CLASSES, _KNOWN, rows, f, between, across, own, busy)
+    for c in range(8):
+        busy[c] *= every
+        for d in range(8):
+            for e in range(d):
+                between[c, e, d] += between[c, d, e]
+    return Moments(between, across, own, busy, v, every)
+
+
+@numba.njit(cache=True, nogil=True)
+def _left_by(m: Moments, sets: np.ndarray) -> np.ndarray:
+    out = np.empty(8 * sets.shape[0])
+    _left(m.between, m.across, m.own, sets, PAIRS, np.empty((8, 8)), out)
     return out
 
 
-def choose_weights(found: Moments | None, codebook: np.ndarray) -> tuple[int, np.ndarray]:
-    """Code and 28 weights (int8) for a band with the moments ``found``.
+@numba.njit(cache=True, nogil=True)
+def _saved_by(m: Moments, sets: np.ndarray) -> np.ndarray:
+    out = np.empty(sets.shape[0])
+    _saved(_left_by(m, sets), m.own, m.busy, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _fitted(m: Moments) -> np.ndarray:
+    out = np.empty(COUNT, np.int8)
+    _fit(m.between, m.across, PAIRS, np.empty((8, 8)), np.empty(8), out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def spread_out(weights: np.ndarray, out: np.ndarray) -> None:
+    """28 weights of a band as int32 (class, axes off)."""
+    out[...] = 0
+    for i in range(COUNT):
+        out[PAIRS[i, 0], PAIRS[i, 1]] = weights[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _shrinks(m: Moments, weights: np.ndarray) -> bool:
+    """Whether symbols don't get larger on the whole when they count from expectations.
+
+    Squares say otherwise where few large symbols stand among zeros.
+    """
+    width = m.symbols.shape[2]
+    by_class = np.empty((8, 8), np.int32)
+    spread_out(weights, by_class)
+    before, after = _sizes(
+        m.symbols, _FEWER * m.every, by_class, _CLASSES, np.empty((3, width), np.int32),
+        np.zeros(width, np.int32), _SIZES,
+    )  # fmt: skip
+    return after <= before
+
+
+@numba.njit(cache=True, nogil=True)
+def select(m: Moments, codebook: np.ndarray, out: np.ndarray) -> int:
+    """Code and, to ``out`` (int8), 28 weights for a band with such moments.
 
     ``codebook``: int8 (K, 28) of the band. Weights of its own where these save their bytes.
     """
-    nothing = NONE, np.zeros(COUNT, np.int8)
-    if found is None:
-        return nothing
-    gains = found.saved(codebook)
-    best = int(np.argmax(gains)) if gains.size else -1
-    gain = float(gains[best]) if gains.size else 0.0
+    out[:] = 0
+    if m.every == 0:
+        return NONE
+    best, gain = -1, 0.0
+    if codebook.shape[0] > 0:
+        gains = _saved_by(m, codebook)
+        best = int(np.argmax(gains))
+        gain = gains[best]
     price = max(gain, _LEAST_GAIN) + 1.2 * 8 * COUNT
-    if found.busy.sum() > 2 * price:  # half a bit a symbol is more than weights save
-        own = found.fitted()
-        if found.saved(own) > price and found.shrinks(own):
-            return OWN_WEIGHTS, own
-    if gain > _LEAST_GAIN and found.shrinks(codebook[best]):
-        return best + 1, codebook[best]
-    return nothing
+    if m.busy.sum() > 2 * price:  # half a bit a symbol is more than weights save
+        own = _fitted(m)
+        if _saved_by(m, own.reshape(1, COUNT))[0] > price and _shrinks(m, own):
+            out[:] = own
+            return OWN_WEIGHTS
+    if gain > _LEAST_GAIN and _shrinks(m, codebook[best]):
+        out[:] = codebook[best]
+        return best + 1
+    return NONE
+
+
+def moments(coefs: np.ndarray, step: int, samples: int = MANY) -> Moments | None:
+    """The same as :func:`gather`; None where hardly any symbol is not zero."""
+    found = gather(np.ascontiguousarray(coefs), step, samples)
+    return found if found.every else None
+
+
+def choose_weights(found: Moments | None, codebook: np.ndarray) -> tuple[int, np.ndarray]:
+    """Code and 28 weights (int8) for a band, see :func:`select`; of None none."""
+    out = np.zeros(COUNT, np.int8)
+    return (NONE if found is None else int(select(found, codebook, out))), out

@@ -6,6 +6,7 @@ See "Scales" in docs/format.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -33,39 +34,46 @@ BANDS = 7  # that may have weights: all but the low band
 Weights = tuple[int, np.ndarray]  # code and 28 weights of a band
 
 
-@dataclass
-class LevelRuns:
-    """Symbols of one level in coding order, with both choices of keys, band by band.
+class Runs(NamedTuple):
+    """Symbols of a level in coding order, band by band, with both choices of keys, as kernels write
+    them.
 
-    ``learned`` are table indices, ``classic`` contexts; ``ends`` the ends of the class runs;
-    ``rests`` those of the expectations. ``weights``: of the bands 1 to 7 that expect something;
-    ``share``: byte of what a zero decodes to, see :mod:`..transform.layers`. ``quantisers``: of the
-    symbols, where a trellis decided them; ``known``: which signs the limits of the values tell.
+    ``symbols`` (int32); ``rests`` (int8): of the expectations; ``learned`` (uint8): table indices;
+    ``classic`` (uint8, or empty): contexts; ``quantisers`` (uint8, or empty): of the symbols, where
+    a trellis decided them; ``known`` (uint8, or empty): which signs the limits of the values tell;
+    ``starts`` (int64) of the bands; ``ends`` (int64) of the class runs, eight a band.
     """
 
-    symbols: list[np.ndarray] = field(default_factory=list)
-    learned: list[np.ndarray] = field(default_factory=list)
-    classic: list[np.ndarray] = field(default_factory=list)
-    ends: list[np.ndarray] = field(default_factory=list)
-    rests: list[np.ndarray] = field(default_factory=list)
-    quantisers: list[np.ndarray] = field(default_factory=list)
-    known: list[np.ndarray] = field(default_factory=list)
+    symbols: np.ndarray
+    rests: np.ndarray
+    learned: np.ndarray
+    classic: np.ndarray
+    quantisers: np.ndarray
+    known: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+_NO_BYTES = np.empty(0, np.uint8)
+_NO_PLACES = np.empty(0, np.int64)
+_NO_WORDS = np.empty(0, np.uint16)
+NO_RUNS = Runs(
+    np.empty(0, np.int32), np.empty(0, np.int8), *(_NO_BYTES,) * 4, *(_NO_PLACES,) * 2
+)  # fmt: skip
+
+
+@dataclass
+class LevelRuns:
+    """What a stream says of one level.
+
+    ``weights``: of the bands 1 to 7 that expect something; ``back`` and ``share``: bytes of what
+    symbols decode to, see :mod:`..transform.layers`.
+    """
+
+    runs: Runs = NO_RUNS
     back: tuple[int, int] = (128, 128)
     weights: dict[int, Weights] = field(default_factory=dict)
     share: int = 0
-
-    def add(
-        self, symbols: np.ndarray, rests: np.ndarray, learned: np.ndarray, classic: np.ndarray,
-        ends: np.ndarray, quantisers: np.ndarray, known: np.ndarray,
-    ) -> None:  # fmt: skip
-        """Append a band."""
-        self.known.append(known)
-        self.quantisers.append(quantisers)
-        self.symbols.append(symbols)
-        self.rests.append(rests)
-        self.learned.append(learned)
-        self.classic.append(classic)
-        self.ends.append(ends)
 
 
 @kernel()
@@ -91,16 +99,22 @@ def _add_costs(hist: np.ndarray, cost: np.ndarray, out: np.ndarray) -> None:
 
 @kernel()
 def _sign_units(
-    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, cost: np.ndarray, every: int
+    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, starts: np.ndarray, cost: np.ndarray
 ) -> int:
-    """What the signs cost beyond one bit each, as one of ``every`` so many says."""
+    """What the signs cost beyond one bit each, as a share of those of large bands says."""
     total = np.int64(0)
-    for i in range(0, symbols.size, every):
-        s, rest = np.int64(symbols[i]), np.int64(rests[i])
-        if s != 0 and rest != 0:
-            side = 0 if (s > 0) == (rest > 0) else 1
-            total += cost[1 if abs(s) > 1 else 0, keys[i], abs(rest), side]
-    return total * every
+    for band in range(starts.size):
+        first = starts[band]
+        end = starts[band + 1] if band + 1 < starts.size else symbols.size
+        every = 1 if end - first < _MANY else _SIGN_SHARE
+        found = np.int64(0)
+        for i in range(first, end, every):
+            s, rest = np.int64(symbols[i]), np.int64(rests[i])
+            if s != 0 and rest != 0:
+                side = 0 if (s > 0) == (rest > 0) else 1
+                found += cost[1 if abs(s) > 1 else 0, keys[i], abs(rest), side]
+        total += found * every
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -171,15 +185,15 @@ class Plan:
         """``kept``: limits that predictions are kept within, which the ``first`` scale states."""
         self.kept = first and kept is not None
         stated = kept is None or first
-        told = sum(np.count_nonzero(known.view(bool)) for m in levels for known in m.known)
+        told = sum(np.count_nonzero(m.runs.known.view(bool)) for m in levels)
         price = 8 * _LIMITS if kept is None else 0
         self.limited = limits is not None and not classical and told > price
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
-        self.dependent = any(turns.size for m in levels for turns in m.quantisers)
+        self.dependent = any(m.runs.quantisers.size for m in levels)
         # where the second quantiser's tables begin; the classical ones serve both
         self.second = len(tables) // 2 if self.dependent and not classical else 0
         self.bytes = 0
-        self.empty = not self.kept and not any(s.any() for m in levels for s in m.symbols)
+        self.empty = not self.kept and not any(m.runs.symbols.any() for m in levels)
         if self.empty:
             return
         backs = b"".join(bytes(m.back) for m in levels)
@@ -197,14 +211,12 @@ class Plan:
         skip = count = self.second or len(tables)
         contexts = CONTEXTS if classical else count
         for m in levels:
-            keys = m.classic if classical else m.learned
+            runs = m.runs
             hist = np.zeros((2, contexts, TOKENS), np.int64)
-            for s, k, r, turns in zip(m.symbols, keys, m.rests, m.quantisers, strict=True):
-                own = self._own(k, turns)
-                _histogram(s, own, hist.reshape(-1, TOKENS))
-                if m.weights and not classical:
-                    every = 1 if s.size < _MANY else _SIGN_SHARE
-                    units += _sign_units(s, own, r, signs.cost, every)
+            own = self._own(runs)
+            _histogram(runs.symbols, own, hist.reshape(-1, TOKENS))
+            if m.weights and not classical:
+                units += _sign_units(runs.symbols, own, runs.rests, runs.starts, signs.cost)
             mapping, more, least = choose_tables(hist, tables, count, classical)
             if classical:
                 self.head += mapping.tobytes()
@@ -236,27 +248,31 @@ class Plan:
         head = bytes([flags, self.skip]) + self.head
         return head + states[:lanes].astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
-    def _own(self, keys: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    def _keys(self, runs: Runs) -> np.ndarray:
+        return runs.classic if self.classical else runs.learned
+
+    def _own(self, runs: Runs) -> np.ndarray:
         """Keys among the tables of both quantisers."""
-        return keys + np.uint8(self.second) * turns if self.second else keys
+        keys = self._keys(runs)
+        return keys + np.uint8(self.second) * runs.quantisers if self.second else keys
 
     def _dependent(self, lanes: int, states: np.ndarray) -> np.ndarray:
         """The words of symbols that a trellis decided."""
         tables, keys, ends = [], [], []
         base = 0
         for m, mapping in zip(self.levels, self.maps, strict=True):
-            found = m.classic if self.classical else m.learned
-            for k, turns, e in zip(found, m.quantisers, m.ends, strict=True):
-                t = mapping[k]
-                coded = self._own(t, turns).astype(np.int16)
-                tables.append(np.where(t < self.skip, np.int16(trellis.SKIPPED), coded))
-                keys.append(self._own(k, turns))
-                ends.append(e + base)
-                base += k.size
-        symbols = np.concatenate([s for m in self.levels for s in m.symbols])
+            t = mapping[self._keys(m.runs)]
+            coded = t + np.uint8(self.second) * m.runs.quantisers
+            tables.append(
+                np.where(t < self.skip, np.int16(trellis.SKIPPED), coded.astype(np.int16))
+            )
+            keys.append(self._own(m.runs))
+            ends.append(m.runs.ends + base)
+            base += t.size
+        symbols = np.concatenate([m.runs.symbols for m in self.levels])
         signs = rans.RAW_SIGNS
         if self.expects and not self.classical:
-            rests = np.concatenate([r for m in self.levels for r in m.rests])
+            rests = np.concatenate([m.runs.rests for m in self.levels])
             signs = (rests, np.concatenate(keys), self.signs.freq)
         words = np.empty(5 * symbols.size + 8, np.uint16)
         t = self.tables
@@ -268,31 +284,26 @@ class Plan:
 
     def _plain(self, lanes: int, states: np.ndarray) -> np.ndarray:
         """The words of symbols that were decided one by one."""
-        size = sum(s.size for m in self.levels for s in m.symbols)
+        size = sum(m.runs.symbols.size for m in self.levels)
         signed = (self.expects or self.limited) and not self.classical
         symbols = np.empty(size, np.int32)
         tables = np.empty(size, np.uint8)
-        runs = sum(len(e) for m in self.levels for e in m.ends)
-        ends = np.empty(runs, np.int64)
+        ends = np.empty(sum(m.runs.ends.size for m in self.levels), np.int64)
         sides = np.empty(size if signed else 0, np.int8)
         indices = np.empty(sides.size, np.uint8)
         n = r = 0
         for m, short in zip(self.levels, self.maps, strict=True):
-            mapping = whole_mapping(short)
-            keys = m.classic if self.classical else m.learned
-            for s, k, rests, e, known in zip(
-                m.symbols, keys, m.rests, m.ends, m.known, strict=True
-            ):
-                if self.limited and known.size:
-                    rests = np.where(known, np.int8(KNOWN), rests)
-                here = ends[r : r + e.size]
-                found = _compact(
-                    s, k, rests, e, mapping, self.skip, signed, symbols[n:], tables[n:],
-                    indices[n:], sides[n:], here,
-                )  # fmt: skip
-                here += n
-                n += found
-                r += e.size
+            runs, rests = m.runs, m.runs.rests
+            if self.limited and runs.known.size:
+                rests = np.where(runs.known, np.int8(KNOWN), rests)
+            here = ends[r : r + runs.ends.size]
+            found = _compact(
+                runs.symbols, self._keys(runs), rests, runs.ends, whole_mapping(short), self.skip,
+                signed, symbols[n:], tables[n:], indices[n:], sides[n:], here,
+            )  # fmt: skip
+            here += n
+            n += found
+            r += runs.ends.size
         words = np.empty(5 * n + 8, np.uint16)
         t = self.tables
         signs = (sides[:n], indices[:n], self.signs.freq) if signed else rans.RAW_SIGNS
@@ -424,6 +435,16 @@ class StreamReader:
         self.states = np.zeros(rans.MAX_LANES, np.int64)
         self.states[: self.lanes] = states
         self.words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at).astype(np.uint16)
+
+    def begun(self, level: int) -> tuple[Any, ...]:
+        """Words, the place of the next, states and lanes (0: all symbols are zero), the table from
+        which symbols are coded, and the mapping to tables of one of the levels, as kernels take
+        them."""
+        if self.words is None:
+            return _NO_WORDS, 0, _NO_PLACES, 0, 0, _NO_BYTES
+        return (
+            self.words, self.position, self.states, self.lanes, self.skip, self.mapping[level]
+        )  # fmt: skip
 
     def check_room(self) -> None:
         """FormatError where more words were asked for than there are."""

@@ -42,11 +42,13 @@ def _cluster(bands: list[Moments], rng: np.random.Generator) -> np.ndarray:
 
 def _together(bands: list[Moments]) -> Moments:
     """The sum of moments, each class scaled so that a share of it counts by its busy symbols."""
-    total = Moments(np.zeros((8, 8, 8)), np.zeros((8, 8)), np.zeros(8), np.zeros(8))
-    for m in bands:
-        scale = m.busy / np.maximum(m.own, 1e-9)
-        total.between += scale[:, None, None] * m.between
-        total.across += scale[:, None] * m.across
-        total.own += scale * m.own
-        total.busy += m.busy
-    return total
+    scales = [m.busy / np.maximum(m.own, 1e-9) for m in bands]
+    weighted = list(zip(scales, bands, strict=True))
+    return Moments(
+        sum((s[:, None, None] * m.between for s, m in weighted), np.zeros((8, 8, 8))),
+        sum((s[:, None] * m.across for s, m in weighted), np.zeros((8, 8))),
+        sum((s * m.own for s, m in weighted), np.zeros(8)),
+        sum((m.busy for m in bands), np.zeros(8)),
+        np.empty((0, 0, 0), np.int32),
+        1,
+    )

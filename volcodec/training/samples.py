@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numba
 import numpy as np
@@ -145,7 +145,7 @@ def gather(
             if found is not None:
                 weights = unpack(choose_weights(found, recipe.codebook[band - 1])[1])
                 if bands is not None:
-                    bands.append((band, replace(found, symbols=None)))
+                    bands.append((band, found._replace(symbols=np.empty((0, 0, 0), np.int32))))
             for c, off in enumerate(CLASSES):
                 chosen = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
                 if chosen.size == 0:

@@ -3,7 +3,8 @@
 A pass over a tile goes from the coarsest level to the finest. For each level: ``open`` it; for each
 band ask its ``hints`` (what decoded coarser values say about its magnitudes, exact integers) and,
 encoding, its ``coefs``; give the quantised band back with ``put``; then ``close`` the level, after
-which ``low`` is the decoded low band of the next.
+which ``low`` is the decoded low band of the next. Kernels that code a whole level do the same with
+its ``ground``.
 
 ``Lifted`` is open-loop: a wavelet pyramid. ``Predicted`` is closed-loop: every band is predicted by
 interpolation from what is decoded and the residual is quantised, so errors never accumulate
@@ -12,49 +13,46 @@ interpolation from what is decoded and the residual is quantised, so errors neve
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from ..entropy.expectation import BITS, whole_of
 from ..kernel import inlined, kernel
+from .interpolation import Shape, keep, predict, rebuild, residuals, roomy
 from .pyramid import Pyramid, band_shape, band_view, half_shape
-from .rows import (
-    LANES,
-    NARROW,
-    NARROW_LANES,
-    SLACK,
-    predict_block,
-    predict_narrow,
-    rebuild_block,
-    residual_block,
-)
+from .rows import NARROW, SLACK
 
 HINTS = 2
 # floor(v / step) = v (floor(2**50 / step) + 1) >> 50 exactly, where v < 4096 step and step <= 2**19
 _RECIPROCAL_BITS = 50
 _LARGEST_RECIPROCAL = 1 << 19
+_EMPTY = np.zeros((0, 0, 0), np.int32)
 _NONE_HIDDEN = np.zeros((0, 0, 0), bool)
-Shape = tuple[int, int, int]
+_NO_LIMITS = np.zeros(0, np.int64)
 
 
-class Layers(Protocol):
-    """One pass over a tile, coarsest level first.
+class Ground(NamedTuple):
+    """What the bands of a level are taken from and lead to, as kernels take it.
 
-    ``predicted``: what the band asked for last was predicted as (int32), in the closed loop;
-    ``kept``: see Predicted.
+    ``closed``: whether the loop is; ``halved``: 1 where quantised bands are in halves of a step.
+    ``source`` (int32; nothing to decode): the tile, or the level as it was lifted, in which
+    positions of a band lie ``apart``. ``hidden``: voxels that may decode to anything (of the tile's
+    shape; empty: none). ``limits`` (int64, least and most; or empty): what predictions are kept
+    within. ``low`` (int32): decoded low band; ``whole`` (int32): decoded positions of a level in
+    the closed loop; ``bits`` (int64, 1): of all its values so far.
     """
 
+    closed: bool
+    halved: int
+    apart: int
+    source: np.ndarray
+    hidden: np.ndarray
+    limits: np.ndarray
     low: np.ndarray
-    predicted: np.ndarray
-    kept: np.ndarray | None
-
-    def open(self, level: int) -> None: ...
-    def hints(self, band: int, step: int) -> np.ndarray: ...
-    def coefs(self, band: int) -> np.ndarray: ...
-    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None: ...
-    def close(self, back: tuple[int, int], share: int) -> None: ...
+    whole: np.ndarray
+    bits: np.ndarray
 
 
 def level_shapes(shape: Shape, levels: int) -> list[Shape]:
@@ -65,15 +63,19 @@ def level_shapes(shape: Shape, levels: int) -> list[Shape]:
     return out
 
 
-def room_for_hints(shape: Shape) -> np.ndarray:
-    """Memory (uint16) for the hints of a band, and more that vectors may reach into."""
-    size = HINTS * shape[0] * shape[1] * shape[2]
-    return np.empty(size + 4 * SLACK, np.uint16)[:size].reshape(HINTS, *shape)
+def room_for_hints(positions: int) -> np.ndarray:
+    """Memory (uint16) for hints, and more that vectors may reach into."""
+    return np.empty(HINTS * positions + 4 * SLACK, np.uint16)[: HINTS * positions]
+
+
+def room_for_predictions(positions: int) -> np.ndarray:
+    """Memory (int32), and more behind it that vectors may read."""
+    return np.empty(positions + SLACK, np.int32)[:positions]
 
 
 def no_hints(shape: Shape) -> np.ndarray:
-    """The same where there are none: zeros."""
-    out = room_for_hints(shape)
+    """Hints of a band where there are none: zeros."""
+    out = room_for_hints(shape[0] * shape[1] * shape[2]).reshape(HINTS, *shape)
     out[...] = 0
     return out
 
@@ -130,104 +132,84 @@ def _low_hints(low: np.ndarray, band: int, step: int, out: np.ndarray) -> None:
 
 
 @kernel()
-def _predict(
-    r: np.ndarray, band: int, step: int, narrow: bool, p: np.ndarray, hints: np.ndarray
-) -> None:
-    """Interpolate a band from the decoded positions of a level, with hints in steps.
-
-    Along each axis that the band is high on, cubic where four neighbours exist, else linear, else
-    the neighbour itself; then the mean over the axes. Hints: how far the axes disagree (for one
-    axis, cubic and linear), and the differences across the position. ``r`` is roomy; ``narrow``:
-    whether its values are all below NARROW.
-    """
-    inverse = 1.0 / step
-    for z in range(p.shape[0]):
-        for y in range(p.shape[1]):
-            begin = 0
-            if narrow:
-                while begin + NARROW_LANES <= p.shape[2]:
-                    predict_narrow(r, band, z, y, begin, step, inverse, p, hints)
-                    begin += NARROW_LANES
-            for first in range(begin, p.shape[2], LANES):
-                predict_block(r, band, z, y, first, step, inverse, p, hints)
-
-
-def roomy(shape: Shape) -> np.ndarray:
-    """An array (int32) amid memory that vectors may reach into."""
-    size = shape[0] * shape[1] * shape[2]
-    return np.empty(size + 2 * SLACK, np.int32)[SLACK : SLACK + size].reshape(shape)
-
-
-def _room(shape: Shape) -> np.ndarray:
-    """Memory (int32), and more behind it that vectors may read."""
-    size = shape[0] * shape[1] * shape[2]
-    return np.empty(size + SLACK, np.int32)[:size].reshape(shape)
-
-
-@kernel()
-def _residuals(tile: np.ndarray, p: np.ndarray, oz: int, oy: int, ox: int, out: np.ndarray) -> None:
-    """What predictions leave of every other voxel of a contiguous ``tile`` from an offset on."""
-    for z in range(p.shape[0]):
-        for y in range(p.shape[1]):
-            at = ((2 * z + oz) * tile.shape[1] + 2 * y + oy) * tile.shape[2] + ox
-            begin = 0
-            while (
-                begin + NARROW_LANES <= p.shape[2] and at + 2 * (begin + NARROW_LANES) <= tile.size
-            ):
-                residual_block(tile, at + 2 * begin, p, z, y, begin, out)
-                begin += NARROW_LANES
-            for x in range(begin, p.shape[2]):
-                out[z, y, x] = np.int32(
-                    np.int64(tile[2 * z + oz, 2 * y + oy, 2 * x + ox]) - np.int64(p[z, y, x])
-                )
-
-
-@kernel()
-def _subtract(a: np.ndarray, b: np.ndarray, hidden: np.ndarray, out: np.ndarray) -> None:
-    """What ``b`` leaves of ``a``; nothing where it is ``hidden`` (empty: nowhere)."""
-    some = hidden.size > 0
-    for z in range(b.shape[0]):
-        for y in range(b.shape[1]):
-            here, there, to = a[z, y], b[z, y], out[z, y]
-            if some:
-                free = hidden[z, y]
+def _copy(
+    source: np.ndarray, apart: int, oz: int, oy: int, ox: int, p: np.ndarray, hidden: np.ndarray,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """What ``p`` (empty: zeros) leaves of positions of ``source`` that lie ``apart`` from an offset
+    on; nothing where it is ``hidden`` (empty: nowhere)."""
+    for z in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            row, to = source[apart * z + oz, apart * y + oy], out[z, y]
+            if apart == 2:
                 for x in range(to.size):
-                    left = np.int32(np.int64(here[x]) - np.int64(there[x]))
-                    to[x] = np.int32(0) if free[x] else left
+                    to[x] = row[2 * x + ox]
             else:
                 for x in range(to.size):
-                    to[x] = np.int32(np.int64(here[x]) - np.int64(there[x]))
+                    to[x] = row[apart * x + ox]
+            if p.size > 0:
+                predicted = p[z, y]
+                for x in range(to.size):
+                    to[x] = np.int32(np.int64(to[x]) - np.int64(predicted[x]))
+            if hidden.size > 0:
+                free = hidden[apart * z + oz, apart * y + oy]
+                for x in range(to.size):
+                    to[x] = np.int32(0) if free[apart * x + ox] else to[x]
 
 
 @kernel()
-def _keep(p: np.ndarray, least: int, most: int) -> None:
-    """Bring predictions within limits."""
-    for i in range(p.size):
-        p[i] = max(least, min(p[i], most))
+def _fill(low: np.ndarray, whole: np.ndarray) -> None:
+    """A low band to its places in a level."""
+    for z in range(low.shape[0]):
+        for y in range(low.shape[1]):
+            for x in range(low.shape[2]):
+                whole[2 * z, 2 * y, 2 * x] = low[z, y, x]
 
 
-@kernel()
-def _rebuild(
-    p: np.ndarray, q: np.ndarray, step: int, band: int, stride: int, out: np.ndarray
-) -> int:
-    """What is predicted and ``step`` times ``q``, to where a band lies in ``out``: at its offset,
-    ``stride`` apart, 2 where ``out`` is roomy. Bits of which the highest is the largest value's.
-    """
-    bits = np.int64(0)
+@numba.njit(cache=True, nogil=True)
+def foretell(
+    ground: Ground, band: int, step: int, predicted: np.ndarray, hints: np.ndarray
+) -> None:
+    """Predictions (int32, the band's shape; none in the open loop) and hints (uint16, (HINTS, ...))
+    of a band."""
+    if band == 0:
+        predicted[...] = 0
+        hints[...] = 0
+    elif not ground.closed:
+        _low_hints(ground.low, band, step, hints)
+    else:
+        predict(ground.whole, band, step, ground.bits[0] < NARROW, predicted, hints)
+        if ground.limits.size > 0:
+            least, most = np.int32(ground.limits[0]), np.int32(ground.limits[1])
+            keep(predicted.reshape(-1), least, most)
+
+
+@numba.njit(cache=True, nogil=True)
+def take(ground: Ground, band: int, predicted: np.ndarray, out: np.ndarray) -> None:
+    """The coefficients of a band (int32): what is predicted is taken off them."""
     oz, oy, ox = band >> 2 & 1, band >> 1 & 1, band & 1
-    for z in range(p.shape[0]):
-        for y in range(p.shape[1]):
-            begin = 0
-            if stride == 2:
-                while begin + NARROW_LANES <= p.shape[2]:
-                    bits |= rebuild_block(p, q, step, z, y, begin, out, oz, oy, ox)
-                    begin += NARROW_LANES
-            here, there, to = p[z, y], q[z, y], out[stride * z + oz, stride * y + oy]
-            for x in range(begin, here.size):
-                value = np.int32(np.int64(here[x]) + step * np.int64(there[x]))
-                to[stride * x + ox] = value
-                bits |= value ^ (value >> 31)
-    return bits
+    if ground.closed and band > 0 and ground.apart == 2 and ground.hidden.size == 0:
+        residuals(ground.source, predicted, oz, oy, ox, out)
+        return
+    half = ground.apart // 2
+    _copy(
+        ground.source, ground.apart, half * oz, half * oy, half * ox,
+        predicted, ground.hidden, out,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def put(ground: Ground, band: int, q: np.ndarray, step: int, predicted: np.ndarray) -> None:
+    """Let a quantised band (int32) take its place; those of the open loop wait for all."""
+    if ground.closed and band > 0:
+        ground.bits[0] |= rebuild(predicted, q, step, band, 2, ground.whole)
+    elif band == 0:
+        if ground.closed:
+            ground.bits[0] |= rebuild(predicted, q, step, 0, 1, ground.low)
+            if ground.whole.size > 0:
+                _fill(ground.low, ground.whole)
+        else:
+            dequantise(q, ground.halved, step, 0, 0, ground.low)
 
 
 @kernel()
@@ -281,59 +263,95 @@ def dequantise(
                 out[z, y, x] = np.int32(v)
 
 
-class Lifted:
+class Layers:
+    """One pass over a tile, coarsest level first.
+
+    ``ground``: of the level that is open. ``low``: its decoded low band, and once it is closed, all
+    of it. ``predicted`` (int32): what the band asked for last was predicted as, in the closed loop;
+    ``kept``: limits (int64, least and most) that predictions are kept within, None: none.
+    """
+
+    closed = False
+    kept: np.ndarray | None = None
+    ground: Ground
+
+    def __init__(self, shape: Shape, levels: int) -> None:
+        self._shapes = level_shapes(shape, levels)
+        self._levels = self._level = levels
+        self.low = np.zeros(self._shapes[levels], np.int32)
+        self.predicted: np.ndarray = _EMPTY
+
+    def open(self, level: int) -> None:
+        """Begin a level (0: the volume has none, only a low band)."""
+        raise NotImplementedError
+
+    def close(self, back: tuple[int, int], share: int) -> None:
+        """The level is complete.
+
+        ``back``: how far magnitudes lie below their multiples; ``share``: of the rest of an
+        expectation that a zero decodes to; both over 256, and nothing in the closed loop.
+        """
+        raise NotImplementedError
+
+    def shape_of(self, level: int, band: int) -> Shape:
+        """Of a band of a level."""
+        return band_shape(self._shapes[level - 1], band) if band else self._shapes[self._levels]
+
+    def hints(self, band: int, step: int) -> np.ndarray:
+        """uint16 (HINTS, *band shape); predicts the band on the way."""
+        shape = self.shape_of(self._level, band)
+        size = shape[0] * shape[1] * shape[2]
+        out = room_for_hints(size).reshape(HINTS, *shape)
+        self.predicted = room_for_predictions(size).reshape(shape) if self.closed else _EMPTY
+        foretell(self.ground, band, step, self.predicted, out)
+        return out
+
+    def coefs(self, band: int) -> np.ndarray:
+        """The coefficients of a band (int32), or what its prediction leaves over."""
+        out = np.empty(self.shape_of(self._level, band), np.int32)
+        take(self.ground, band, self.predicted, out)
+        return out
+
+    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Take a quantised band and what was expected of it (empty: nothing)."""
+        put(self.ground, band, q, step, self.predicted)
+        self.keep(band, q, expected, step)
+
+    def keep(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Keep what closing the level takes of a band that has its place."""
+
+
+class Lifted(Layers):
     """Open loop: subbands of a wavelet pyramid (``tile`` int32 to encode, None to decode).
 
     ``halved``: 1 where quantised bands are in halves of a step, else 0.
     """
 
-    kept: np.ndarray | None = None
-
     def __init__(
         self, pyramid: Pyramid, shape: Shape, levels: int, tile: np.ndarray | None, halved: int = 0
     ):
+        super().__init__(shape, levels)
         self._pyramid = pyramid
         self._halved = halved
-        self._shapes = level_shapes(shape, levels)
-        self._levels = levels
         self._arrays = None if tile is None else pyramid.analysis(tile, levels)
-        self._level = levels
         self._bands: list[tuple[int, np.ndarray, np.ndarray, int]] = []
-        self.low = np.zeros(self._shapes[levels], np.int32)
-        self.predicted = np.empty((0, 0, 0), np.int32)
 
     def open(self, level: int) -> None:
         """Begin a level (0: the volume has none, only a low band)."""
         self._level, self._bands = level, []
+        source = _EMPTY if self._arrays is None else self._arrays[max(level - 1, 0)]
+        self.ground = Ground(
+            False, self._halved, 2 if level else 1, source, _NONE_HIDDEN, _NO_LIMITS, self.low,
+            _EMPTY, np.zeros(1, np.int64),
+        )  # fmt: skip
 
-    def hints(self, band: int, step: int) -> np.ndarray:
-        """uint16 (HINTS, *band shape)."""
-        if band == 0:
-            return no_hints(self.low.shape)
-        out = room_for_hints(band_shape(self._shapes[self._level - 1], band))
-        _low_hints(self.low, band, step, out)
-        return out
-
-    def coefs(self, band: int) -> np.ndarray:
-        """The coefficients of a band (int32, strided)."""
-        assert self._arrays is not None
-        if band == 0:
-            return self._arrays[self._levels]
-        return band_view(self._arrays[self._level - 1], band)
-
-    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
-        """Take a quantised band and what was expected of it (empty: nothing)."""
-        if band == 0:
-            dequantise(q, self._halved, step, 0, 0, self.low)
-        else:
+    def keep(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Keep what closing the level takes of a band that has its place."""
+        if band:
             self._bands.append((band, q, expected, step))
 
     def close(self, back: tuple[int, int], share: int) -> None:
-        """Synthesise the level.
-
-        ``back``: how far magnitudes lie below their multiples; ``share``: of the rest of an
-        expectation that a zero decodes to; both over 256.
-        """
+        """Synthesise the level."""
         if self._level == 0:
             return
         target = np.zeros(self._shapes[self._level - 1], np.int32)
@@ -348,14 +366,13 @@ class Lifted:
         self.low = self._pyramid.synthesis(self.low, [target])
 
 
-class Predicted:
+class Predicted(Layers):
     """Closed loop: bands are what interpolation from decoded positions leaves over.
 
-    Voxels that are ``hidden`` may decode to anything, so nothing is left over there. ``kept``:
-    limits (least, most) that predictions are kept within, None where there are none.
+    Voxels that are ``hidden`` may decode to anything, so nothing is left over there.
     """
 
-    kept: np.ndarray | None = None
+    closed = True
 
     def __init__(
         self,
@@ -364,62 +381,24 @@ class Predicted:
         tile: np.ndarray | None,
         hidden: np.ndarray | None = None,
     ):
-        self._hidden = hidden if hidden is not None and hidden.any() else _NONE_HIDDEN
-        self._shapes = level_shapes(shape, levels)
-        self._tile = None if tile is None else np.ascontiguousarray(tile)
-        self._level = levels
-        self._levels = levels
-        self.predicted = np.empty((0, 0, 0), np.int32)
-        self.low = np.zeros(self._shapes[levels], np.int32)
-        self._whole = self.low
-        self._bits = 0  # of all values so far
+        super().__init__(shape, levels)
+        hides = hidden is not None and hidden.any()
+        self._hidden = np.ascontiguousarray(hidden) if hides else _NONE_HIDDEN
+        self._tile = _EMPTY if tile is None else np.ascontiguousarray(tile)
+        self._bits = np.zeros(1, np.int64)
 
     def open(self, level: int) -> None:
         """Begin a level (0: the volume has none, only a low band)."""
         self._level = level
+        whole = roomy(self._shapes[level - 1]) if level else _EMPTY
         if level:
-            self._whole = roomy(self._shapes[level - 1])
-            self._whole[::2, ::2, ::2] = self.low
-
-    def hints(self, band: int, step: int) -> np.ndarray:
-        """uint16 (HINTS, *band shape); predicts the band on the way."""
-        if band == 0:
-            self.predicted = _room(self.low.shape)
-            self.predicted[...] = 0
-            return no_hints(self.low.shape)
-        shape = band_shape(self._whole.shape, band)  # type: ignore[arg-type]
-        out = room_for_hints(shape)
-        self.predicted = _room(shape)
-        _predict(self._whole, band, step, self._bits < NARROW, self.predicted, out)
-        if self.kept is not None:
-            _keep(self.predicted.reshape(-1), *self.kept.astype(np.int32))
-        return out
-
-    def coefs(self, band: int) -> np.ndarray:
-        """What the prediction of the band leaves over (int32)."""
-        assert self._tile is not None
-        stride = 1 << (self._levels if band == 0 else self._level - 1)
-        out = np.empty(self.predicted.shape, np.int32)
-        if band and stride == 1 and not self._hidden.size:
-            _residuals(self._tile, self.predicted, band >> 2 & 1, band >> 1 & 1, band & 1, out)
-            return out
-        level, hidden = (
-            a if band == 0 else band_view(a, band)
-            for a in (a[::stride, ::stride, ::stride] for a in (self._tile, self._hidden))
+            whole[::2, ::2, ::2] = self.low
+        limits = _NO_LIMITS if self.kept is None else self.kept
+        self.ground = Ground(
+            True, 0, 1 << level, self._tile, self._hidden, limits, self.low, whole, self._bits
         )
-        _subtract(level, self.predicted, hidden, out)
-        return out
-
-    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
-        """Take the quantised residuals of a band."""
-        if band == 0:
-            self._bits |= _rebuild(self.predicted, q, step, 0, 1, self.low)
-            if self._level:
-                self._whole[::2, ::2, ::2] = self.low
-        else:
-            self._bits |= _rebuild(self.predicted, q, step, band, 2, self._whole)
 
     def close(self, back: tuple[int, int], share: int) -> None:
         """The level is complete."""
         if self._level:
-            self.low = self._whole
+            self.low = self.ground.whole

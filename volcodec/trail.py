@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..kernel import kernel
-from .layers import Layers
-
-_NOTHING = np.empty((0, 0, 0), np.int32)
+from .levels import Room
+from .transform.layers import Ground, Layers
 
 
 class StrayedError(Exception):
@@ -23,14 +21,22 @@ class StrayedError(Exception):
 
 @dataclass
 class Trail:
-    """What ``layers`` computed and was given, in this order.
+    """What ``layers`` computed and was given, level by level, in this order.
 
-    ``bands``: hints, predictions, symbols and expectations; ``ends``: what levels closed with.
+    ``rooms``: of the levels; ``weights`` (int32, (8, 8, 8)): what they expected symbols by;
+    ``ends``: what they closed with.
     """
 
     layers: Layers
-    bands: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
     ends: list[tuple[tuple[int, int], int]] = field(default_factory=list)
+
+    def add(self, room: Room, weights: np.ndarray, end: tuple[tuple[int, int], int]) -> None:
+        """Go on by a level."""
+        self.rooms.append(room)
+        self.weights.append(weights)
+        self.ends.append(end)
 
 
 class Following:
@@ -38,10 +44,9 @@ class Following:
 
     def __init__(self, trail: Trail):
         self._trail = trail
-        self._bands = iter(trail.bands)
+        self._rooms = iter(trail.rooms)
+        self._weights = iter(trail.weights)
         self._ends: Iterator[tuple[tuple[int, int], int]] = iter(trail.ends)
-        self._q = self._expected = _NOTHING
-        self.predicted = _NOTHING
         self.kept: np.ndarray | None = None
 
     @property
@@ -49,41 +54,23 @@ class Following:
         """Of the end of the trail, also on the way."""
         return self._trail.layers.low
 
-    def open(self, level: int) -> None:
-        """Begin a level."""
+    @property
+    def ground(self) -> Ground:
+        """Nothing is taken from it, nor put there."""
+        return self._trail.layers.ground
+
+    def room(self, weights: np.ndarray) -> Room:
+        """Begin a level whose symbols are expected by such weights."""
         if _limits(self.kept) != _limits(self._trail.layers.kept):
             raise StrayedError
-
-    def hints(self, band: int, step: int) -> np.ndarray:
-        """As they were."""
-        hints, self.predicted, self._q, self._expected = next(self._bands)
-        return hints
-
-    def coefs(self, band: int) -> np.ndarray:
-        """Only what decodes follows."""
-        raise NotImplementedError
-
-    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
-        """Take the symbols of a band, which have to be the same."""
-        if not (_same(q, self._q) and _same(expected, self._expected)):
+        if not np.array_equal(weights, next(self._weights)):
             raise StrayedError
+        return next(self._rooms)
 
     def close(self, back: tuple[int, int], share: int) -> None:
         """The level is complete."""
         if next(self._ends) != (back, share):
             raise StrayedError
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and bool(_equal(a.reshape(-1), b.reshape(-1)))
-
-
-@kernel()
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    differences = 0
-    for i in range(a.size):
-        differences |= a[i] ^ b[i]
-    return differences == 0
 
 
 def _limits(kept: np.ndarray | None) -> tuple[int, ...] | None:
