@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from .kernel import kernel
+
 
 @dataclass(frozen=True)
 class Look:
@@ -38,38 +40,65 @@ def look(values: np.ndarray, background: float | None, *, specials: bool) -> Loo
 
     A ``background`` of None masks nothing; without ``specials`` no value is special.
     """
-    special, masked, hidden = (np.zeros(values.shape, bool) for _ in range(3))
-    found = _look(
-        plain(values), specials and values.dtype.kind == "f", background is not None,
-        float(background or 0.0),
-        special.reshape(-1), masked.reshape(-1), hidden.reshape(-1),
-    )  # fmt: skip
-    odd, equal, low, high, first = found
+    special, masked = (np.zeros(values.shape, bool) for _ in range(2))
+    if specials and values.dtype.kind == "f":
+        np.logical_not(np.isfinite(values), out=special)
+    if background is not None and float(values.dtype.type(background)) == background:
+        np.equal(values, values.dtype.type(background), out=masked)
+    odd, equal = int(np.count_nonzero(special)), int(np.count_nonzero(masked))
+    hidden = special | masked if odd and equal else special if odd else masked
     visible = values.size - odd - equal
+    low, high = _extremes(plain(values), hidden.reshape(-1)) if visible else (np.inf, -np.inf)
+    first = int(np.argmin(hidden)) if visible else -1
     return Look(special, masked, hidden, odd > 0, equal > 0, visible, low, high, first)
 
 
-@numba.njit(cache=True, nogil=True)
-def _look(
-    values: np.ndarray, is_float: bool, exact: bool, background: float,
-    special: np.ndarray, masked: np.ndarray, hidden: np.ndarray,
-) -> tuple[int, int, float, float, int]:  # fmt: skip
-    specials = backgrounds = 0
-    low, high = np.inf, -np.inf
-    first = -1
+def _extremes(values: np.ndarray, hidden: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value that is not hidden; floats by the order of their bits."""
+    if values.dtype.kind != "f":
+        low, high = _ends(values, hidden, *_range(values.dtype))
+        return float(low), float(high)
+    bits = values.view(f"i{values.itemsize}")
+    ends = np.array(_ends_of_bits(bits, hidden, *_range(bits.dtype)), bits.dtype)
+    low, high = _ordered(ends, np.iinfo(bits.dtype).max).view(values.dtype).tolist()
+    return low, high
+
+
+def _range(dtype: np.dtype) -> tuple[np.integer, np.integer]:
+    return dtype.type(np.iinfo(dtype).min), dtype.type(np.iinfo(dtype).max)
+
+
+def _ordered(bits: np.ndarray, magnitude: int) -> np.ndarray:
+    """Bits of floats as integers that rise with them; the same again undoes it."""
+    return bits ^ ((bits >> (8 * bits.itemsize - 1)) & bits.dtype.type(magnitude))
+
+
+@kernel()
+def _ends(
+    values: np.ndarray, hidden: np.ndarray, least: np.integer, greatest: np.integer
+) -> tuple[np.integer, np.integer]:
+    low, high = greatest, least
     for i in range(values.size):
-        v = np.float64(values[i])
-        if is_float and not np.isfinite(v):
-            special[i] = hidden[i] = True
-            specials += 1
-        elif exact and v == background:
-            masked[i] = hidden[i] = True
-            backgrounds += 1
-        else:
-            low, high = min(low, v), max(high, v)
-            if first < 0:
-                first = i
-    return specials, backgrounds, low, high, first
+        v = values[i]
+        shown, seen = greatest if hidden[i] else v, least if hidden[i] else v
+        low = shown if shown < low else low
+        high = seen if seen > high else high
+    return low, high
+
+
+@kernel()
+def _ends_of_bits(
+    bits: np.ndarray, hidden: np.ndarray, least: np.signedinteger, greatest: np.signedinteger
+) -> tuple[np.signedinteger, np.signedinteger]:
+    """The same of floats' bits, see :func:`_ordered`."""
+    low, high = greatest, least
+    for i in range(bits.size):
+        v = bits[i]
+        v ^= greatest if v < 0 else v ^ v
+        shown, seen = greatest if hidden[i] else v, least if hidden[i] else v
+        low = shown if shown < low else low
+        high = seen if seen > high else high
+    return low, high
 
 
 def measure(
