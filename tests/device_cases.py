@@ -7,6 +7,7 @@ themselves are tested on short runs.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +26,29 @@ _NONE = np.empty(0, np.int8)
 
 
 def quick_interpreter() -> None:
-    """Leave out the interpreter's own checks of overflows, which take half of its time."""
-    try:
-        from triton.runtime.interpreter import interpreter_builder
+    """Leave out what takes most of the interpreter's time and changes nothing that it computes.
 
-        object.__setattr__(interpreter_builder.options, "sanitize_overflow", False)
+    That are its own checks of overflows, and the search for the builtins of Triton's language,
+    which it begins anew with every call of a function by a kernel.
+    """
+    try:
+        from triton.runtime import interpreter
+
+        object.__setattr__(interpreter.interpreter_builder.options, "sanitize_overflow", False)
+        patch, is_builtin = interpreter._patch_attr, interpreter.tl.core.is_builtin
     except (ImportError, AttributeError):
-        pass  # another release of Triton; it only takes longer
+        return  # another release of Triton; it only takes longer
+    names: dict[Any, list[str]] = {}
+
+    def patch_builtin(package: Any, *others: Any) -> None:
+        if package not in names:
+            names[package] = [n for n, m in inspect.getmembers(package) if is_builtin(m)]
+        members = [getattr(package, name) for name in names[package]]
+        if members and is_builtin(members[0]):  # else they are patched already
+            for name, member in zip(names[package], members, strict=True):
+                patch(package, name, member, *others)
+
+    interpreter._patch_builtin = patch_builtin
 
 
 def decode(blob: bytes, region: Any = None, **options: Any) -> tuple[np.ndarray, list[int]]:

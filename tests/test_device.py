@@ -200,7 +200,7 @@ def test_damage_is_what_it_is_on_the_processor(name: str, monkeypatch: pytest.Mo
     settings, coding, h = frame_settings(reader.header), reader.index[0].coding, reader.header
     streams = reader.streams(0, 0, h.streams)[2:-1]
     rng = random_of(f"altered {name}")
-    tiles = [list(streams), *(_altered(streams, rng) for _ in range(40))]
+    tiles = [list(streams), *(_altered(streams, rng) for _ in range(28))]
     decoder = TileDecoder(codec.model)
     bank, _, step = decoder.bank(coding, settings.mapping)
     coder, classical = decoder.coders[bank], coding in CLASSICAL

@@ -75,15 +75,12 @@ def test_rooms_hold_what_can_come(least: int, span: int, step: int, whole: int) 
     down, up = np.full(count + 1, 99, np.int32), np.full(count + 1, 99, np.int32)
     rooms(predicted, limits, step, expected, 0, 0, 0, down, up)
     assert down[count] == up[count] == 99
+    possible, quotients = np.arange(least, least + span + 1), np.arange(-200, 201)
     for i, p in enumerate(predicted[0, 0, ::2]):
-        all_of_them = {
-            q - whole
-            for v in range(least, least + span + 1)
-            for q in range(-200, 201)
-            if abs(int(p) + step * q - v) <= step // 2
-        }
-        assert max(-min(all_of_them), -1) == down[i]
-        assert max(max(all_of_them), -1) == up[i]
+        off = int(p) + step * quotients[:, None] - possible
+        all_of_them = quotients[(abs(off) <= step // 2).any(axis=1)] - whole
+        assert max(-all_of_them.min(), -1) == down[i]
+        assert max(all_of_them.max(), -1) == up[i]
 
 
 @given(st.integers(0, 1 << 32))

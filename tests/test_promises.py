@@ -274,7 +274,7 @@ def test_real_volumes(codec: volcodec.Codec, real_volumes: Any, name: str) -> No
 
     with h5py.File(real_volumes / f"{name}.h5") as file:
         whole = file["volume"]
-        middle = tuple(slice(max(0, n // 2 - 24), n // 2 + 24) for n in whole.shape)
+        middle = tuple(slice(max(0, n // 2 - 18), n // 2 + 18) for n in whole.shape)
         volume = whole[middle]
     for target in TARGETS:
         for support in ("exact", "off"):

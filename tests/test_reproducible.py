@@ -30,9 +30,9 @@ def digest(data: Any) -> str:
 
 def sample() -> np.ndarray:
     """Something of everything that has to be decided: masks, specials, several tiles."""
-    volume = blobs((29, 33, 37), "sample").astype(np.float32)
+    volume = blobs((18, 35, 21), "sample").astype(np.float32)
     volume[3:6, 20:, :9] = np.nan
-    volume[20, 20, 20] = np.inf
+    volume[17, 20, 20] = np.inf
     return volume
 
 
@@ -73,7 +73,7 @@ def test_tiles_do_not_depend_on_each_other(codec: volcodec.Codec) -> None:
     apart = np.empty_like(whole)
     for z in (16, 0):
         for y in (32, 0, 16):
-            for x in (16, 32, 0):
+            for x in (16, 0):
                 box = np.s_[z : z + 16, y : y + 16, x : x + 16]
                 apart[box] = codec.decode(blob, region=box)
     assert apart.tobytes() == whole.tobytes()
@@ -151,7 +151,7 @@ def test_readers_share_a_file(codec: volcodec.Codec, tmp_path: Path) -> None:
     whole = codec.decode(blob)
     with (tmp_path / "a.vc").open("rb") as file, ThreadPoolExecutor(4) as pool:
         parts = pool.map(
-            lambda z: volcodec.decode(file, region=np.s_[z : z + 1], threads=2), range(29)
+            lambda z: volcodec.decode(file, region=np.s_[z : z + 1], threads=2), range(18)
         )
         assert np.concatenate(list(parts)).tobytes() == whole.tobytes()
 

@@ -881,21 +881,25 @@ def test_mutations(kind: str, clean: Clean) -> None:
 # ---------------------------------------------------------------- the device path
 
 
-def test_a_device_restores_whole_tiles(clean: Clean, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_restores_whole_tiles(
+    codec: volcodec.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch", reason="the device path needs torch")
     pytest.importorskip("triton", reason="the device path needs Triton")
     import device_cases as on_device
 
     on_device.quick_interpreter()
     on_device.host_runs(monkeypatch)
-    got, damaged = on_device.decode(clean.blob)
+    opened = Clean.of("opened", codec.encode(noise(1, 24, 24).astype(np.float32), psnr=30))
+    assert flags_of(opened.blob) == [RESTORED] and opened.tiles[0][0] not in CLOSED
+    got, damaged = on_device.decode(opened.blob)
     assert not damaged
-    assert got.tobytes() == clean.values.tobytes()
-    hill = (900 * cliffs((12, 13, 14))).astype(np.float32)
-    blob = volcodec.encode(hill, psnr=42.0, support="off")
+    assert got.tobytes() == opened.values.tobytes()
+    hill = (900 * cliffs((9, 10, 12))).astype(np.float32)
+    blob = codec.encode(hill, psnr=42.0, support="off")
     assert Reader(blob).index[0].coding in CLOSED and has_filter(blob)
     assert on_device.decode(blob)[0].tobytes() == volcodec.decode(blob).tobytes()
-    blob = with_first(clean, b"\0")
+    blob = with_first(opened, b"\0")
     assert on_device.decode(blob, on_damage="fill")[1] == [0]
     with pytest.raises(FormatError, match="tile 0"):
         on_device.decode(blob)

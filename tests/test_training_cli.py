@@ -16,9 +16,11 @@ from cli_calls import call, fails, names, run, works
 from training_cases import write_volumes
 
 from volcodec import models
+from volcodec.training import pyramid
 
 pytest.importorskip("lightning_fabric", reason="training needs the extra `train`")
 
+FEW = 3  # crops, for each bank
 QUICK = ("--steps", 4, "--validations", 2, "--batch", 64, "--device", "cpu")
 
 
@@ -28,6 +30,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line has no option of how many crops are learned from."""
+    for constant in ("_CROPS_BY_STEPS", "_LIFTING_CROPS"):
+        monkeypatch.setattr(pyramid, constant, FEW)
 
 
 @pytest.fixture
@@ -102,9 +111,13 @@ def test_the_unet_with_its_entropy_models(folder: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_together(folder: Path, tmp_path: Path) -> None:
-    code = "import torch; torch.set_num_threads(1); from volcodec.cli import main; main()"
     script = tmp_path / "train.py"
-    script.write_text(code)
+    script.write_text(
+        "import torch; torch.set_num_threads(1)\n"
+        "from volcodec.training import pyramid\n"
+        f"pyramid._CROPS_BY_STEPS = pyramid._LIFTING_CROPS = {FEW}\n"
+        "from volcodec.cli import main; main()\n"
+    )
     done = run(
         "train", folder, "-o", tmp_path / "both", "--from", "density", *QUICK, "--devices", 2,
         code=f"import runpy, sys; sys.argv[0] = {str(script)!r}; runpy.run_path({str(script)!r})",

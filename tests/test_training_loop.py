@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from training_cases import FakeVelo, LineArchitecture, LineTask, small, velo_wei
 
 from volcodec import models
 from volcodec.errors import InputError
-from volcodec.training import architectures, fit, monitor, optimisers, page, unet
+from volcodec.training import architectures, fit, monitor, optimisers, page, pyramid, unet
 from volcodec.training.gathering import Given, keep_samples, kept_samples
 from volcodec.training.guard import StepGuard, ValidationGuard
 from volcodec.training.recipe import Recipe, recipe_for
@@ -267,34 +266,39 @@ def test_averaged_weights_come_and_go() -> None:
 # ---------------------------------------------------------------- killed and started again
 
 _KILLED = """
-import sys
+import os, signal, sys
 sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from training_cases import small
+from volcodec.training.loop import Loop
 from volcodec.training.run import train
-train([{data!r}], {model!r}, small(steps=240, validations=8, ema=0.9, checkpoint_seconds=0.1))
+take = Loop._take
+def killed(self, *given):
+    if self.step >= 25 and os.path.exists({place!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+    take(self, *given)
+Loop._take = killed
+train([{data!r}], {model!r}, small(**{choices!r}, checkpoint_seconds=0.1))
 """
 
 
 def test_killed_and_started_again(volumes: Path, tmp_path: Path) -> None:
     model = tmp_path / "killed"
-    code = _KILLED.format(tests=str(TESTS), data=str(volumes), model=str(model))
-    running = subprocess.Popen([sys.executable, "-c", code], env=environment())
     place = tmp_path / "killed.train" / "checkpoint.pt"
-    deadline = time.monotonic() + 60
-    while not place.exists() and time.monotonic() < deadline and running.poll() is None:
-        time.sleep(0.02)
-    time.sleep(0.4)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    choices: dict[str, Any] = {"steps": 60, "validations": 6, "ema": 0.9}
+    code = _KILLED.format(
+        tests=str(TESTS), data=str(volumes), model=str(model), place=str(place), choices=choices
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=False)
+    assert done.returncode == -signal.SIGKILL
     assert place.exists() and not model.with_suffix(".safetensors").exists()
     where = torch.load(place, weights_only=True)["loop"]["step"]
-    assert 0 < where < 240
+    assert 0 < where < 60
 
-    recipe = small(steps=240, validations=8, ema=0.9)
+    recipe = small(**choices)
     with pytest.raises(InputError, match=r"lr .*--fresh"):
-        train([volumes], model, small(steps=240, validations=8, ema=0.9, lr=0.5))
+        train([volumes], model, small(**choices, lr=0.5))
     resumed = train([volumes], model, recipe)
     whole = train([volumes], tmp_path / "whole", recipe)
     went_on = [n for n in _records(resumed.folder, "note") if n["text"] == "went on"]
@@ -326,6 +330,12 @@ def test_a_damaged_checkpoint_is_named(volumes: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the pyramid
 
 
+@pytest.fixture
+def _few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few to learn the lifting from as the recipes here have for the banks."""
+    monkeypatch.setattr(pyramid, "_LIFTING_CROPS", 3)
+
+
 def test_networks_come_back_from_a_model() -> None:
     bank = models.load("density").banks["lattice"]
     net = fit.restore(bank)
@@ -348,6 +358,7 @@ def test_wider_networks_begin_as_the_narrow_ones() -> None:
     assert torch.allclose(net.place(x, kind), wide.place(x, kind), atol=1e-4)
 
 
+@pytest.mark.usefixtures("_few_crops")
 def test_pyramid_is_never_worse_than_its_start(volumes: Path, tmp_path: Path) -> None:
     import volcodec
 
@@ -388,6 +399,7 @@ def test_samples_of_another_run_are_not_used(tmp_path: Path) -> None:
     assert kept_samples(path, ("held",), "these") is None
 
 
+@pytest.mark.usefixtures("_few_crops")
 def test_pyramid_from_nothing(volumes: Path, tmp_path: Path) -> None:
     recipe = recipe_for("pyramid", steps=10, validations=2, crops=3, device="cpu", batch=64,
                         hidden=(16, 8))  # fmt: skip
