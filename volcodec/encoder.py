@@ -270,7 +270,9 @@ class VolumeEncoder:
         fullest = sorted(range(self.count), key=lambda i: -busy[i])
         parts = (1 if s.slack == 0 else 2) * max(1, self.count // 24)
         chosen = sorted({fullest[self.count * i // (3 * parts)] for i in range(parts)})
-        found = [f for f in self._each(partial(TileCoder.contest, s=s), chosen, "look") if f]
+        threads = self.options.threads if len(chosen) == 1 else 1
+        work = partial(TileCoder.contest, s=s, threads=threads)
+        found = [f for f in self._each(work, chosen, "look") if f]
         if not found or not all("predicted" in costs for costs in found):
             return s  # constant tiles tell nothing, nor does a model without the closed loop
         for costs in found:

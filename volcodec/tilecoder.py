@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
+from .parallel import ordered_map
 from .request import LEARNS
 from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
@@ -218,7 +220,7 @@ class TileCoder:
                     hidden = look.hidden
                     made = (draft._coded(w.bank, w.usable(), hidden, w.free, s) for w in ways)
                     cost = min((m.cost for m in made if m is not None), default=np.inf)
-                    if cost >= part.nbytes / 4:
+                    if cost >= part.nbytes / 4 and self._pays_raw(part, cost):
                         cost = min(cost, len(self._raw(part, look)))
                     totals[i] += cost
         return tuple(totals)
@@ -312,12 +314,15 @@ class TileCoder:
                     yield _candidate(made, way.flags | FOLLOWS | WHOLE)
         if self.quick and smallest < values.nbytes / 4:
             return
-        if values.size >= _LARGE:
-            part = values[min(_RAW_SHARE, len(values)) // 2 :: _RAW_SHARE]
-            if len(self.raw(part)) * values.size > _RAW_PROSPECT * smallest * part.size:
-                return
+        if values.size >= _LARGE and not self._pays_raw(values, smallest):
+            return
         raw = self._raw(values, look)
         yield size_of([raw]), RAW, 0, (raw, *nothing[1:]), None
+
+    def _pays_raw(self, values: np.ndarray, smallest: float) -> bool:
+        """Whether some slices say that values may be smaller as they are than ``smallest``."""
+        part = values[min(_RAW_SHARE, len(values)) // 2 :: _RAW_SHARE]
+        return len(self.raw(part)) * values.size <= _RAW_PROSPECT * smallest * part.size
 
     def _best(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
@@ -330,10 +335,11 @@ class TileCoder:
         return [ways[i] for i in sorted([first, second] if close else [first])]
 
     def _costs(
-        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, boxes: list[Box], s: Settings
-    ) -> list[tuple[float, float]]:
+        self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, boxes: list[Box],
+        s: Settings, threads: int | None = 1,
+    ) -> list[tuple[float, float]]:  # fmt: skip
         """What parts of the tile cost by each way, by the smaller and by the larger of its
-        contexts; infinite where it can't win."""
+        contexts; infinite where it can't win. Parts are coded by ``threads``."""
         voxels = sum(values[box].size for box in boxes)
         s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
         totals: list[tuple[float, float]] = []
@@ -343,25 +349,30 @@ class TileCoder:
                 totals.append((np.inf, np.inf))
                 continue
             smaller = larger = 0.0
-            for box in boxes:
-                inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
-                made = self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
+            for made in ordered_map(partial(self._brief, way, hidden, s), boxes, threads):
                 smaller += made.cost if made is not None else np.inf
                 if made is not None and isinstance(made.scales, Encoded):
                     larger += made.scales.other if not made.scales.classical else 0
             totals.append((smaller, larger))
         return totals
 
-    def contest(self, values: np.ndarray, s: Settings) -> dict[str, tuple[float, float]]:
+    def _brief(self, way: Way, hidden: np.ndarray, s: Settings, box: Box) -> Body | None:
+        """A part of the tile, coded to be compared."""
+        inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
+        return self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
+
+    def contest(
+        self, values: np.ndarray, s: Settings, threads: int | None = 1
+    ) -> dict[str, tuple[float, float]]:
         """What two typical parts of a tile cost by each bank that competes for it, if any do: by
-        the smaller and by the larger of its contexts."""
+        the smaller and by the larger of its contexts. Parts are coded by ``threads``."""
         bits = s.mapping.domain == "bits"
         look = voxels.look(values, s.background if s.exact else None, specials=not bits)
         if look.visible == 0 or look.low == look.high:
             return {}
         ways = list(self._ways(values, look, s))
         boxes = typical(values, look.hidden)
-        costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s), strict=True)
+        costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s, threads), strict=True)
         return {way.bank: cost for way, cost in sorted(costs, key=lambda found: -found[1][0])}
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:
