@@ -7,7 +7,7 @@ level from ``S`` on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from .transform.pyramid import BAND_ORDER, band_shape, band_view
 MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
 _LONGEST_TRAIL = 1 << 22  # voxels of a tile, of which a trail takes 12 bytes or more each
+_LEVELS_KNOWN = 128  # descriptions of levels that are kept
 _WORTH = 100  # magnitudes of a level from which an offset of their own pays
 CLASSES = np.array(expectation.CLASSES, dtype=np.int64)
 NOTHING = np.zeros((8, 8), np.int32)  # weights of a band that nothing is expected of
@@ -125,6 +126,7 @@ class ScaleCoder:
         self.lossless = lossless
         self.predicted = predicted
         self.halved = bank.quantisers - 1
+        self._bands = lru_cache(_LEVELS_KNOWN)(self._describe)
 
     def step_of(self, shape: Shape, level: int, band: int, step: int) -> int:
         """The step of a band of a tile of ``shape``, ``step`` being that of the closed loop."""
@@ -201,7 +203,7 @@ class ScaleCoder:
         for level in range(levels, 0, -1) if levels else (0,):
             state = empty_state(shapes, level, not classical)
             samples = brief if expects and not (brief and level > 1) else None
-            todo, size = self._bands(shapes, levels, level, step, samples)
+            todo, size = self._bands(shape, levels, level, step, samples)
             room = Room.of(size, self.predicted, expects and self.has_offsets)
             runs = self._runs(todo, size, both or classical, limits is not None)
             codes, chosen = np.zeros(8, np.int64), np.zeros((8, expectation.COUNT), np.int8)
@@ -238,11 +240,12 @@ class ScaleCoder:
         decoded = tile if self.lossless else layers.low
         return Encoded(plans, plans[0].classical, decoded, other, trail if leads else None)
 
-    def _bands(
-        self, shapes: list[Shape], levels: int, level: int, step: int, brief: bool | None = None
+    def _describe(
+        self, shape: Shape, levels: int, level: int, step: int, brief: bool | None = None
     ) -> tuple[Bands, int]:
         """The bands of a level, and how many positions they have; weights are to be fitted to
         them, more or less closely, unless ``brief`` is None."""
+        shapes = level_shapes(shape, levels)
         told = [(band, shape_of(shapes, level, levels, band)) for band in bands_of(level, levels)]
         told = [(band, size) for band, size in told if 0 not in size]
         names = np.array([band for band, _ in told], np.int64)
@@ -254,7 +257,7 @@ class ScaleCoder:
             samples[:] = [self._samples(int(n), brief) for n in positions]
             samples[names == 0] = 0
         closing = names.size - int(level == 1 and BAND_ORDER[-1] in names)
-        steps = [self.step_of(shapes[0], level, band, step) for band, _ in told]
+        steps = [self.step_of(shape, level, band, step) for band, _ in told]
         before = [BEFORE[band].size for band, _ in told]
         return Bands(
             names, np.array(before, np.int64), sizes, ends - positions,
@@ -345,7 +348,7 @@ class ScaleCoder:
             layers.kept = reader.kept
             for i, level in enumerate(wanted):
                 state = empty_state(shapes, level, not classical)
-                todo, size = self._bands(shapes, levels, level, step)
+                todo, size = self._bands(shape, levels, level, step)
                 weights = np.zeros((8, 8, 8), np.int32)
                 for band, (_, given) in reader.weights[i].items():
                     weights[band] = unpack(given)

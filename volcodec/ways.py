@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from . import support
 
 Box = tuple[slice, slice, slice]
+_EVERY = 4  # rows of a part, of which one is looked at
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,37 @@ def typical(values: np.ndarray, hidden: np.ndarray) -> list[Box]:
         np.linspace(0, n, min(parts, n) + 1).astype(int)  # no part is empty
         for n, parts in zip(values.shape, (2, 4, 4), strict=True)
     ]
-    spans = [[slice(a, b) for a, b in pairwise(cut.tolist())] for cut in cuts]
-    boxes = [(z, y, x) for z in spans[0] for y in spans[1] for x in spans[2]]
-    changes, edges = np.zeros(len(boxes)), np.zeros(len(boxes))
-    for i, box in enumerate(boxes):
-        with np.errstate(invalid="ignore", over="ignore"):
-            change = np.abs(np.diff(values[box][::4, ::4].astype(np.float64), axis=2))
-        changes[i] = change[np.isfinite(change)].sum()
-        edges[i] = np.count_nonzero(np.diff(hidden[box][::4, ::4], axis=2))
+    z, y = (
+        np.concatenate([np.arange(a, b, _EVERY) for a, b in pairwise(cut.tolist())])
+        for cut in cuts[:2]
+    )
+    rows, inner = np.ix_(z, y), cuts[2][1:-1]
+    firsts = (np.searchsorted(z, cuts[0][:-1]), np.searchsorted(y, cuts[1][:-1]), cuts[2][:-1])
+    seen, veiled = values[rows], hidden[rows]
+    change, edge = np.zeros(seen.shape), np.zeros(seen.shape, np.int64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.subtract(seen[..., 1:], seen[..., :-1], out=change[..., :-1], dtype=np.float64)
+    np.abs(change, out=change)
+    if values.dtype.kind == "f":
+        change[~np.isfinite(change)] = 0
+    np.not_equal(veiled[..., 1:], veiled[..., :-1], out=edge[..., :-1])
+    for differences in (change, edge):  # of neighbours in one part alone
+        differences[..., inner - 1] = 0
+    changes, edges = _by_part(change, firsts), _by_part(edge, firsts)
     with np.errstate(invalid="ignore", over="ignore"):
         shares = changes / max(changes.max(), 1e-300) + edges / max(edges.max(), 1)
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
+    parts = [[slice(a, b) for a, b in pairwise(cut.tolist())] for cut in cuts]
+    boxes = [(z, y, x) for z in parts[0] for y in parts[1] for x in parts[2]]
     return [boxes[order[len(boxes) // 32]], boxes[order[3 * len(boxes) // 8]]]
+
+
+def _by_part(values: np.ndarray, firsts: Sequence[np.ndarray]) -> np.ndarray:
+    """Sums over parts that begin at such places of each axis, in C order."""
+    with np.errstate(over="ignore"):
+        for axis, first in enumerate(firsts):
+            values = np.add.reduceat(values, first, axis)
+    return values.reshape(-1)
 
 
 def filled(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:

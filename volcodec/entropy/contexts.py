@@ -9,6 +9,7 @@ exact as integers, and any order of summation, vector width and device gives the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class LevelState(NamedTuple):
 
 def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Zeros, with memory behind them that vectors may reach into."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     return np.zeros(size + SLACK, dtype)[:size].reshape(shape)
 
 

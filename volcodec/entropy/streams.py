@@ -78,23 +78,49 @@ class LevelRuns:
 
 @kernel()
 def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
-    for i in range(symbols.size):
-        s = np.int64(symbols[i])
-        hist[keys[i], token_of(-s if s < 0 else s)] += 1
+    """Add tokens by keys; to ``hist`` (int64, (2, keys, TOKENS)) in turn, so that no sum waits for
+    the one before it."""
+    even, odd = hist
+    for i in range(1, symbols.size, 2):
+        s, t = np.int64(symbols[i - 1]), np.int64(symbols[i])
+        even[keys[i - 1], token_of(-s if s < 0 else s)] += 1
+        odd[keys[i], token_of(-t if t < 0 else t)] += 1
+    if symbols.size % 2:
+        s = np.int64(symbols[-1])
+        even[keys[-1], token_of(-s if s < 0 else s)] += 1
 
 
 @kernel()
-def _add_costs(hist: np.ndarray, cost: np.ndarray, out: np.ndarray) -> None:
-    """Add what the tokens of every key cost by every table (int64 (keys, tables)).
+def _cheapest(
+    hist: np.ndarray, cost: np.ndarray, count: int, names: int, price: int, costs: np.ndarray,
+    mapping: np.ndarray, least: np.ndarray,
+) -> None:  # fmt: skip
+    """See :func:`choose_tables`; ``hist`` (2, keys, TOKENS) of keys of levels with ``names`` each.
 
-    Most counts are zero, and no threads are started as by a product of matrices.
+    ``price``: what another table than the one of the same name costs; negative: they have none.
+    ``costs``: int64 scratch (count,) that becomes those of the chosen tables, (keys,).
     """
-    for key in range(hist.shape[0]):
-        for token in range(hist.shape[1]):
-            n = hist[key, token]
-            if n > 0:
-                for table in range(cost.shape[0]):
-                    out[key, table] += n * cost[table, token]
+    by_table, found = costs
+    for key in range(mapping.size):
+        by_table[:count] = 0
+        used = False
+        for half in range(cost.shape[0] // count):
+            for token in range(hist.shape[2]):
+                n = hist[half, key, token]
+                if n > 0:
+                    used = used or token > 0
+                    for table in range(count):
+                        by_table[table] += n * cost[half * count + table, token]
+        best = 0
+        for table in range(1, count):
+            best = table if by_table[table] < by_table[best] else best
+        name = key % names
+        if price >= 0 and by_table[name] - by_table[best] <= price:
+            best = name
+        mapping[key] = best
+        found[key] = by_table[best]
+        if used:
+            least[key // names] = min(least[key // names], best)
 
 
 @kernel()
@@ -146,20 +172,15 @@ def choose_tables(
     whose ``count`` tables each follow one another. Also what the tokens of each level cost, and the
     least table that any but zeros have (``count`` where all are zero), both int64 (...).
     """
-    by_table = np.zeros((*hist.shape[1:-1], count), np.int64)
-    _add_costs(hist[0].reshape(-1, TOKENS), tables.cost[:count], by_table.reshape(-1, count))
-    if len(tables) > count:
-        _add_costs(hist[1].reshape(-1, TOKENS), tables.cost[count:], by_table.reshape(-1, count))
-    mapping = np.argmin(by_table, axis=-1)
-    costs = np.take_along_axis(by_table, mapping[..., None], -1)[..., 0]
-    if not classical:
-        own = np.broadcast_to(np.arange(mapping.shape[-1]), mapping.shape)
-        usual = np.take_along_axis(by_table, own[..., None], -1)[..., 0]
-        worth = usual - costs > (_PAIR_BITS + 4) << COST_BITS
-        mapping, costs = np.where(worth, mapping, own), np.where(worth, costs, usual)
-    used = hist[..., 1:].any(axis=(0, -1))
-    least = np.where(used, mapping, count).min(axis=-1)
-    return mapping.astype(np.uint8), costs.sum(axis=-1), least
+    mapping = np.empty(hist.shape[1:-1], np.uint8)
+    costs = np.empty((2, max(mapping.size, count)), np.int64)
+    least = np.full(mapping.shape[:-1], count)
+    price = -1 if classical else (_PAIR_BITS + 4) << COST_BITS
+    _cheapest(
+        hist.reshape(2, -1, TOKENS), tables.cost, count, hist.shape[-2], price, costs,
+        mapping.reshape(-1), least.reshape(-1),
+    )  # fmt: skip
+    return mapping, costs[1, : mapping.size].reshape(mapping.shape).sum(axis=-1), least
 
 
 def lanes_log2(payload: int, classical: bool) -> int:
@@ -212,12 +233,12 @@ class Plan:
         contexts = CONTEXTS if classical else count
         for m in levels:
             runs = m.runs
-            hist = np.zeros((2, contexts, TOKENS), np.int64)
+            counts = np.zeros((2, 2, contexts, TOKENS), np.int64)
             own = self._own(runs)
-            _histogram(runs.symbols, own, hist.reshape(-1, TOKENS))
+            _histogram(runs.symbols, own, counts.reshape(2, -1, TOKENS))
             if m.weights and not classical:
                 units += _sign_units(runs.symbols, own, runs.rests, runs.starts, signs.cost)
-            mapping, more, least = choose_tables(hist, tables, count, classical)
+            mapping, more, least = choose_tables(counts[0] + counts[1], tables, count, classical)
             if classical:
                 self.head += mapping.tobytes()
             units += int(more)
