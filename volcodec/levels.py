@@ -15,7 +15,7 @@ import numpy as np
 
 from .entropy import bands, expectation
 from .entropy.contexts import LevelState, Networks, close_band
-from .entropy.streams import Runs
+from .entropy.runs import Runs
 from .kernel import kernel
 from .quantiser import centroids
 from .transform.layers import (

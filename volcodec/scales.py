@@ -15,7 +15,8 @@ import numpy as np
 from .entropy import contexts, expectation
 from .entropy.classic import classic_tables
 from .entropy.expectation import unpack
-from .entropy.streams import LevelRuns, Plan, Runs, StreamReader
+from .entropy.runs import LevelRuns, Runs
+from .entropy.streams import Plan, StreamReader
 from .kernel import kernel
 from .levels import STRAYED, Bands, Room, decode_level, encode_level
 from .models import Bank

@@ -15,7 +15,8 @@ from ..entropy.bands import class_size
 from ..entropy.expectation import unpack
 from ..entropy.places import place, scatter
 from ..entropy.rows import SLACK
-from ..entropy.streams import NO_OFFSET, LevelRuns, expectations, read_expectations
+from ..entropy.runs import LevelRuns
+from ..entropy.streams import NO_OFFSET, expectations, read_expectations
 from ..entropy.trellis import CHAINS
 from ..errors import FormatError
 from ..scales import (

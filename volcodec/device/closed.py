@@ -14,7 +14,8 @@ import torch
 
 from ..entropy.classic import CONTEXTS, classic_tables
 from ..entropy.rans import LOW, MAX_LANES
-from ..entropy.streams import KEPT, choose_tables, lanes_log2
+from ..entropy.runs import choose_tables
+from ..entropy.streams import KEPT, lanes_log2
 from ..entropy.tables import COST_BITS, TOKENS
 from ..scales import KEPT_FROM, ScaleCoder, levels_of
 from .bank import DeviceBank

@@ -5,182 +5,28 @@ See "Scales" in docs/format.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 
 from ..errors import FormatError
-from ..kernel import kernel
 from . import rans, trellis
 from .classic import CONTEXTS
 from .expectation import COUNT, KNOWN, NONE, OWN_WEIGHTS, Signs
-from .picks import LANES, count_before, list_coded, pick, whole_mapping
-from .tables import COST_BITS, TOKENS, Tables, token_of
+from .picks import whole_mapping
+from .runs import NO_RUNS, LevelRuns, Runs, Weights, compact, weigh
+from .tables import COST_BITS, Tables
 
-_PAIR_BITS = 16  # what an exception in a learned mapping costs
 _LANES_LOG2 = 0x07
 _MAPPED = 0x08
 _OFFSETS = 0x10
 _EXPECTS = 0x20
 _LIMITED = 0x40
 KEPT = 0x80
-_MANY = 1 << 13  # symbols of a band from which
-_SIGN_SHARE = 4  # one of so many tells what signs cost
 _LIMITS = 8  # bytes of the least and the largest value
 NO_OFFSET = 128
 BANDS = 7  # that may have weights: all but the low band
-Weights = tuple[int, np.ndarray]  # code and 28 weights of a band
-
-
-class Runs(NamedTuple):
-    """Symbols of a level in coding order, band by band, with both choices of keys, as kernels write
-    them.
-
-    ``symbols`` (int32); ``rests`` (int8): of the expectations; ``learned`` (uint8): table indices;
-    ``classic`` (uint8, or empty): contexts; ``quantisers`` (uint8, or empty): of the symbols, where
-    a trellis decided them; ``known`` (uint8, or empty): which signs the limits of the values tell;
-    ``starts`` (int64) of the bands; ``ends`` (int64) of the class runs, eight a band.
-    """
-
-    symbols: np.ndarray
-    rests: np.ndarray
-    learned: np.ndarray
-    classic: np.ndarray
-    quantisers: np.ndarray
-    known: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-
-
-_NO_BYTES = np.empty(0, np.uint8)
-_NO_PLACES = np.empty(0, np.int64)
 _NO_WORDS = np.empty(0, np.uint16)
-NO_RUNS = Runs(
-    np.empty(0, np.int32), np.empty(0, np.int8), *(_NO_BYTES,) * 4, *(_NO_PLACES,) * 2
-)  # fmt: skip
-
-
-@dataclass
-class LevelRuns:
-    """What a stream says of one level.
-
-    ``weights``: of the bands 1 to 7 that expect something; ``back`` and ``share``: bytes of what
-    symbols decode to, see :mod:`..transform.layers`.
-    """
-
-    runs: Runs = NO_RUNS
-    back: tuple[int, int] = (128, 128)
-    weights: dict[int, Weights] = field(default_factory=dict)
-    share: int = 0
-
-
-@kernel()
-def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
-    """Add tokens by keys; to ``hist`` (int64, (2, keys, TOKENS)) in turn, so that no sum waits for
-    the one before it."""
-    even, odd = hist
-    for i in range(1, symbols.size, 2):
-        s, t = np.int64(symbols[i - 1]), np.int64(symbols[i])
-        even[keys[i - 1], token_of(-s if s < 0 else s)] += 1
-        odd[keys[i], token_of(-t if t < 0 else t)] += 1
-    if symbols.size % 2:
-        s = np.int64(symbols[-1])
-        even[keys[-1], token_of(-s if s < 0 else s)] += 1
-
-
-@kernel()
-def _cheapest(
-    hist: np.ndarray, cost: np.ndarray, count: int, names: int, price: int, costs: np.ndarray,
-    mapping: np.ndarray, least: np.ndarray,
-) -> None:  # fmt: skip
-    """See :func:`choose_tables`; ``hist`` (2, keys, TOKENS) of keys of levels with ``names`` each.
-
-    ``price``: what another table than the one of the same name costs; negative: they have none.
-    ``costs``: int64 scratch (count,) that becomes those of the chosen tables, (keys,).
-    """
-    by_table, found = costs
-    for key in range(mapping.size):
-        by_table[:count] = 0
-        used = False
-        for half in range(cost.shape[0] // count):
-            for token in range(hist.shape[2]):
-                n = hist[half, key, token]
-                if n > 0:
-                    used = used or token > 0
-                    for table in range(count):
-                        by_table[table] += n * cost[half * count + table, token]
-        best = 0
-        for table in range(1, count):
-            best = table if by_table[table] < by_table[best] else best
-        name = key % names
-        if price >= 0 and by_table[name] - by_table[best] <= price:
-            best = name
-        mapping[key] = best
-        found[key] = by_table[best]
-        if used:
-            least[key // names] = min(least[key // names], best)
-
-
-@kernel()
-def _sign_units(
-    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, starts: np.ndarray, cost: np.ndarray
-) -> int:
-    """What the signs cost beyond one bit each, as a share of those of large bands says."""
-    total = np.int64(0)
-    for band in range(starts.size):
-        first = starts[band]
-        end = starts[band + 1] if band + 1 < starts.size else symbols.size
-        every = 1 if end - first < _MANY else _SIGN_SHARE
-        found = np.int64(0)
-        for i in range(first, end, every):
-            s, rest = np.int64(symbols[i]), np.int64(rests[i])
-            if s != 0 and rest != 0:
-                side = 0 if (s > 0) == (rest > 0) else 1
-                found += cost[1 if abs(s) > 1 else 0, keys[i], abs(rest), side]
-        total += found * every
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def _compact(
-    symbols: np.ndarray, keys: np.ndarray, rests: np.ndarray, ends: np.ndarray,
-    mapping: np.ndarray, skip: int, signed: bool, out_symbols: np.ndarray, out_tables: np.ndarray,
-    out_keys: np.ndarray, out_rests: np.ndarray, out_ends: np.ndarray,
-) -> int:  # fmt: skip
-    """Copy the symbols that are coded, and their keys and rests if they are ``signed``; how many.
-
-    ``ends`` of runs become those among what is copied.
-    """
-    chosen = np.empty((keys.size + LANES - 1) // LANES, np.uint16)
-    n = list_coded(keys, mapping, skip, chosen, out_tables)
-    pick(symbols, chosen, out_symbols)
-    if signed:
-        pick(keys, chosen, out_keys)
-        pick(rests, chosen, out_rests)
-    count_before(chosen, ends, out_ends)
-    return n
-
-
-def choose_tables(
-    hist: np.ndarray, tables: Tables, count: int, classical: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tables of levels' contexts or, of a network, of their indices (uint8 (..., contexts)).
-
-    ``hist`` (int64, (2, ..., contexts, TOKENS)): tokens, of both quantisers where there are two,
-    whose ``count`` tables each follow one another. Also what the tokens of each level cost, and the
-    least table that any but zeros have (``count`` where all are zero), both int64 (...).
-    """
-    mapping = np.empty(hist.shape[1:-1], np.uint8)
-    costs = np.empty((2, max(mapping.size, count)), np.int64)
-    least = np.full(mapping.shape[:-1], count)
-    price = -1 if classical else (_PAIR_BITS + 4) << COST_BITS
-    _cheapest(
-        hist.reshape(2, -1, TOKENS), tables.cost, count, hist.shape[-2], price, costs,
-        mapping.reshape(-1), least.reshape(-1),
-    )  # fmt: skip
-    return mapping, costs[1, : mapping.size].reshape(mapping.shape).sum(axis=-1), least
 
 
 def lanes_log2(payload: int, classical: bool) -> int:
@@ -206,15 +52,20 @@ class Plan:
         """``kept``: limits that predictions are kept within, which the ``first`` scale states."""
         self.kept = first and kept is not None
         stated = kept is None or first
-        told = sum(np.count_nonzero(m.runs.known.view(bool)) for m in levels)
-        price = 8 * _LIMITS if kept is None else 0
-        self.limited = limits is not None and not classical and told > price
+        told = 0
+        if limits is not None and not classical:
+            told = sum(int(np.count_nonzero(m.runs.known.view(bool))) for m in levels)
+        self.limited = told > (8 * _LIMITS if kept is None else 0)
         self.levels, self.tables, self.signs, self.classical = levels, tables, signs, classical
         self.dependent = any(m.runs.quantisers.size for m in levels)
         # where the second quantiser's tables begin; the classical ones serve both
         self.second = len(tables) // 2 if self.dependent and not classical else 0
         self.bytes = 0
-        self.empty = not self.kept and not any(m.runs.symbols.any() for m in levels)
+        count = self.second or len(tables)
+        found = [weigh(m, tables, signs, classical, count) for m in levels]
+        self.maps = [mapping for mapping, _, _ in found]
+        self.skip = min(least for _, _, least in found)
+        self.empty = not self.kept and self.skip == count
         if self.empty:
             return
         backs = b"".join(bytes(m.back) for m in levels)
@@ -227,31 +78,16 @@ class Plan:
         self.expects = any(m.weights for m in levels)
         if self.expects:
             self.head += b"".join(expectations(m, lossy) for m in levels)
-        self.maps = []
-        units = -(told << COST_BITS) if self.limited else 0
-        skip = count = self.second or len(tables)
-        contexts = CONTEXTS if classical else count
-        for m in levels:
-            runs = m.runs
-            counts = np.zeros((2, 2, contexts, TOKENS), np.int64)
-            own = self._own(runs)
-            _histogram(runs.symbols, own, counts.reshape(2, -1, TOKENS))
-            if m.weights and not classical:
-                units += _sign_units(runs.symbols, own, runs.rests, runs.starts, signs.cost)
-            mapping, more, least = choose_tables(counts[0] + counts[1], tables, count, classical)
-            if classical:
-                self.head += mapping.tobytes()
-            units += int(more)
-            skip = min(skip, int(least))
-            self.maps.append(mapping)
-        self.skip = skip
-        names = np.arange(contexts)
+        if classical:
+            self.head += b"".join(mapping.tobytes() for mapping in self.maps)
+        names = np.arange(count)
         self.exceptions = not classical and any((m != names).any() for m in self.maps)
         if self.exceptions:
             for mapping in self.maps:
                 changed = np.flatnonzero(mapping != names)
                 pairs = np.stack([changed, mapping[changed]], axis=1).astype(np.uint8)
                 self.head += bytes([changed.size]) + pairs.tobytes()
+        units = sum(cost for _, cost, _ in found) - (told << COST_BITS if self.limited else 0)
         payload = units // (8 << COST_BITS)
         self.lanes_log2 = lanes_log2(payload, classical)
         self.bytes = 2 + len(self.head) + (4 << self.lanes_log2) + payload
@@ -318,7 +154,7 @@ class Plan:
             if self.limited and runs.known.size:
                 rests = np.where(runs.known, np.int8(KNOWN), rests)
             here = ends[r : r + runs.ends.size]
-            found = _compact(
+            found = compact(
                 runs.symbols, self._keys(runs), rests, runs.ends, whole_mapping(short), self.skip,
                 signed, symbols[n:], tables[n:], indices[n:], sides[n:], here,
             )  # fmt: skip
@@ -462,7 +298,7 @@ class StreamReader:
         which symbols are coded, and the mapping to tables of one of the levels, as kernels take
         them."""
         if self.words is None:
-            return _NO_WORDS, 0, _NO_PLACES, 0, 0, _NO_BYTES
+            return _NO_WORDS, 0, NO_RUNS.ends, 0, 0, NO_RUNS.learned
         return (
             self.words, self.position, self.states, self.lanes, self.skip, self.mapping[level]
         )  # fmt: skip
