@@ -20,13 +20,12 @@ from volcodec.entropy.expectation import (
     PAIRS,
     RESTS,
     Signs,
-    choose_weights,
     expect_row,
-    moments,
     unpack,
 )
 from volcodec.entropy.rows import SLACK, amid_zeros
 from volcodec.entropy.tables import COST_BITS, PROB_BITS
+from volcodec.entropy.weights import choose_weights, moments
 from volcodec.quantiser import decide
 from volcodec.training.codebook import cluster
 from volcodec.transform.layers import no_hints

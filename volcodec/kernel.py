@@ -7,9 +7,25 @@ never zero: the caller sees to it.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import numba
 
+_BLAS = "scipy.linalg.cython_blas"  # where Numba looks for it
 kernel = partial(numba.njit, cache=True, nogil=True, error_model="numpy", _nrt=False)
 inlined = partial(kernel, inline="always")
+
+
+def begin() -> None:
+    """Let Numba begin without SciPy, for a process that runs no functions but our own.
+
+    Where it is installed, Numba looks in it for BLAS as its first function is called, which takes a
+    fifth of a second; no kernel multiplies matrices.
+    """
+    if _BLAS not in sys.modules:
+        sys.modules[_BLAS] = None  # type: ignore[assignment]
+        try:
+            import numba.np.arraymath  # noqa: F401
+        finally:
+            del sys.modules[_BLAS]

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from .entropy import bands, expectation
+from .entropy import weights as weighing
 from .entropy.contexts import LevelState, Networks, close_band
 from .entropy.runs import Runs
 from .kernel import kernel
@@ -152,8 +153,8 @@ def encode_level(
         codes[band] = expectation.NONE
         spread[...] = 0
         if todo.samples[i] > 0:
-            found = expectation.gather(coefs, step, todo.samples[i])
-            codes[band] = expectation.select(found, codebook[band - 1], weights[band])
+            found = weighing.gather(coefs, step, todo.samples[i])
+            codes[band] = weighing.select(found, codebook[band - 1], weights[band])
         expects = codes[band] != expectation.NONE
         if expects:
             expectation.spread_out(weights[band], spread)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .entropy import contexts, expectation
+from .entropy import weights as weighing
 from .entropy.classic import classic_tables
 from .entropy.expectation import unpack
 from .entropy.runs import LevelRuns, Runs
@@ -156,10 +157,10 @@ class ScaleCoder:
     def _samples(self, size: int, brief: bool) -> int:
         """Positions of a band of ``size`` that its weights are fitted to, about."""
         if brief:
-            return expectation.FEW
+            return weighing.FEW
         if self.has_offsets:  # rates may be low, where coarse bands count
-            return 2 * expectation.MANY
-        return min(max(size // 8, expectation.FEW), expectation.MANY)
+            return 2 * weighing.MANY
+        return min(max(size // 8, weighing.FEW), weighing.MANY)
 
     @property
     def has_offsets(self) -> bool:

@@ -71,6 +71,7 @@ _RAW_PROSPECT = 1.3  # times the smallest size so far: what slices may take at m
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
+_FAR = 1.2  # times the least cost of one part: a way that need not code the other
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
 _NEAR = 1.05  # costs of the parts that don't decide without one
 # cost, coding, flags, streams, and what decoding may follow
@@ -328,8 +329,14 @@ class TileCoder:
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, s: Settings
     ) -> list[Way]:
         """The way that codes two parts of the tile smallest, and the next one where it is close."""
-        boxes = typical(values, hidden)
-        totals = [cost for cost, _ in self._costs(ways, values, hidden, boxes, s)]
+        one, other = typical(values, hidden)
+        totals = [cost for cost, _ in self._costs(ways, values, hidden, [one], s)]
+        near = [i for i, cost in enumerate(totals) if cost <= _FAR * min(totals)]
+        if len(near) == 1:
+            return [ways[near[0]]]
+        ways, totals = [ways[i] for i in near], [totals[i] for i in near]
+        more = self._costs(ways, values, hidden, [other], s)
+        totals = [a + b for a, (b, _) in zip(totals, more, strict=True)]
         first, second = np.argsort(totals, kind="stable")[:2]
         close = totals[second] <= (_CLOSE if np.isinf(s.worth) else _NEAR) * totals[first]
         return [ways[i] for i in sorted([first, second] if close else [first])]

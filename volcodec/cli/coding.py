@@ -73,7 +73,9 @@ def compress(inputs: tuple[str, ...], out: str, effort: int | None, **given: Any
     if format_of(out) is not None:
         raise click.UsageError(f"OUT comes last and is a .vc file; {out} is that of a volume.")
     import volcodec
+    from volcodec.kernel import begin
 
+    begin()
     with progress_bar() as progress:
         summary = volcodec.compress(
             list(inputs) if len(inputs) > 1 else inputs[0],
@@ -126,7 +128,9 @@ def summary_line(out: str, summary: Any) -> str:
 def decompress(file: str, out: str, **given: Any) -> None:
     """Decompress IN.vc, a path or a URL, to OUT: .h5, .npy, .nii, .mrc, .raw, ... by its name."""
     import volcodec
+    from volcodec.kernel import begin
 
+    begin()
     with progress_bar() as progress:
         volcodec.decompress(file, out, progress=progress, **given)
 

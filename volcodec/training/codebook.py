@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..entropy.expectation import COUNT, Moments
+from ..entropy.expectation import COUNT
+from ..entropy.weights import Moments
 
 SIZE = 15  # sets of weights of a band
 _ROUNDS = 12

@@ -12,7 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from .. import models
-from ..entropy.expectation import COUNT, Moments
+from ..entropy.expectation import COUNT
+from ..entropy.weights import Moments
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import atomic_output
 from ..parallel import ordered_map

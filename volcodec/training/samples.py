@@ -14,16 +14,14 @@ from ..entropy.expectation import (
     CLASSES,
     COUNT,
     HALF,
-    Moments,
     Signs,
-    choose_weights,
-    moments,
     unpack,
 )
 from ..entropy.places import place, scatter
 from ..entropy.rows import SLACK, amid_zeros
 from ..entropy.tables import TOKENS
 from ..entropy.trellis import halves_of
+from ..entropy.weights import Moments, choose_weights, moments
 from ..models import TRELLIS, Bank
 from ..quantiser import GAIN_BITS, band_step, decide
 from ..scales import BEFORE, bands_of, empty_state, level_kind, no_parent
