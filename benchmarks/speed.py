@@ -45,20 +45,14 @@ CODECS = {"volcodec": "density", throughput.FAST: "density", "sperr": "", "sz3":
 SIZES = (32, 64, 128, 256, 512)
 # functions by the stage they belong to; what is left is called "other"
 STAGES = {
-    "look and survey": ("_look", "_measure", "survey"),
+    "look and survey": ("_ends", "_ends_of_bits", "_measure", "survey", "look"),
     "support masks": ("_code_voxels", "encode_mask", "decode_mask"),
     "filling": ("_relax", "fill"),
-    "transform": (
-        "_lift_x", "_lift_planes", "_predict", "_subtract", "_rebuild", "_low_hints", "dequantise",
-        "_expecting", "coefs", "_residuals", "_equal",
-    ),
-    "expectations": (
-        "_moments", "_sizes", "_symbols", "_left", "_saved", "_fit", "saved", "left", "fitted",
-    ),
-    "contexts, network, decisions": ("encode_band", "_logarithms"),
-    "contexts, network, rANS (decoding)": ("decode_band",),
-    "rANS (encoding)": ("encode_runs", "_compact"),
-    "plans": ("_histogram", "__init__"),
+    "levels: bands, contexts, network, decisions": ("encode_level",),
+    "levels: contexts, network, rANS (decoding)": ("decode_level",),
+    "wavelet": ("_lift_x", "_lift_planes", "dequantise", "_expecting"),
+    "rANS (encoding)": ("encode_runs", "compact"),
+    "plans": ("_weigh", "__init__"),
     "values and outliers": ("_to_integers", "_to_values", "_find_outliers"),
     "raw tiles": ("compress",),
 }  # fmt: skip

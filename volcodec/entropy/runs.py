@@ -15,7 +15,7 @@ from ..kernel import kernel
 from .classic import CONTEXTS
 from .expectation import Signs
 from .picks import LANES, count_before, list_coded, pick
-from .tables import COST_BITS, TOKENS, Tables, token_of
+from .tables import COST_BITS, DIRECT, TOKENS, Tables, token_of
 
 _PAIR_BITS = 16  # what an exception in a learned mapping costs
 _MANY = 1 << 13  # symbols of a band from which
@@ -65,15 +65,15 @@ class LevelRuns:
 
 
 @kernel()
-def _histogram(symbols: np.ndarray, keys: np.ndarray, even: np.ndarray, odd: np.ndarray) -> None:
-    """Add tokens by keys to one array and another in turn, so that no sum waits for the last."""
-    for i in range(1, symbols.size, 2):
-        s, t = np.int64(symbols[i - 1]), np.int64(symbols[i])
-        even[keys[i - 1], token_of(-s if s < 0 else s)] += 1
-        odd[keys[i], token_of(-t if t < 0 else t)] += 1
-    if symbols.size % 2:
-        s = np.int64(symbols[-1])
-        even[keys[-1], token_of(-s if s < 0 else s)] += 1
+def _histogram(symbols: np.ndarray, keys: np.ndarray, hist: np.ndarray) -> None:
+    """Add tokens, TOKENS places for each key; unsigned places are not looked at for being
+    negative."""
+    for i in range(symbols.size):
+        s = np.int64(symbols[i])
+        token = np.uint64(-s if s < 0 else s)
+        if token >= DIRECT:
+            token = np.uint64(token_of(np.int64(token)))
+        hist[np.uint64(keys[i]) * np.uint64(TOKENS) + token] += 1
 
 
 @kernel()
@@ -104,14 +104,10 @@ def _count(
     (2, contexts, TOKENS)). Returns what signs cost beyond one bit each, as a share of those of
     large bands says (``sign_cost``: see :class:`.expectation.Signs`; empty: they cost one)."""
     keys = runs.classic if classical else runs.learned
-    names = hist.shape[1]
     own = keys
     if second > 0:
         own = keys + np.uint8(second) * runs.quantisers
-    rows = hist.reshape((2 * names, TOKENS))
-    other = np.zeros(rows.shape, np.int64)
-    _histogram(runs.symbols, own, rows, other)
-    rows += other
+    _histogram(runs.symbols, own, hist.reshape(-1))
     if sign_cost.size > 0:
         return _sign_units(runs.symbols, own, runs.rests, runs.starts, sign_cost)
     return 0
