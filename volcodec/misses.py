@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
 from . import correction, voxels
+from .kernel import kernel
 from .tiledecoder import beside
 
 if TYPE_CHECKING:
     from .tilecoder import Settings
     from .values import Mapping
+
+_TOGETHER = 256  # voxels that are looked at once more where one of them is an outlier
 
 
 def fix(
@@ -88,12 +90,20 @@ def _unclip(
     out.reshape(-1)[places] = np.clip(np.rint(off), -2147483647, 2147483647).astype(np.int32)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _find_outliers(
     values: np.ndarray, rough: np.ndarray, hidden: np.ndarray, pitch: float, slack: float,
     jump: float, out: np.ndarray,
 ) -> None:  # fmt: skip
-    for i in range(values.size):
-        r = (np.float64(values[i]) - np.float64(rough[i])) / pitch
-        if abs(r) > slack and not hidden[i]:
-            out[i] = np.int32(min(max(np.rint(r / jump), -2147483647.0), 2147483647.0))
+    for first in range(0, values.size, _TOGETHER):
+        wanted, seen = values[first : first + _TOGETHER], rough[first : first + _TOGETHER]
+        some = np.int32(0)
+        for i in range(wanted.size):
+            r = (np.float64(wanted[i]) - np.float64(seen[i])) / pitch
+            some |= np.int32(1) if abs(r) > slack else np.int32(0)
+        if some != 0:
+            free, to = hidden[first : first + _TOGETHER], out[first : first + _TOGETHER]
+            for i in range(wanted.size):
+                r = (np.float64(wanted[i]) - np.float64(seen[i])) / pitch
+                if abs(r) > slack and not free[i]:
+                    to[i] = np.int32(min(max(np.rint(r / jump), -2147483647.0), 2147483647.0))

@@ -184,8 +184,8 @@ class ScaleCoder:
         The closed loop may give ``hidden`` voxels any value. If ``quick``, nothing is expected of
         symbols, and the closed loop is coded in the classical contexts only, the others not.
         Where it is only to be compared, ``brief``, less is done to find what is expected, and
-        nothing above the finest level. Unless
-        ``both`` are to compete, the classical contexts are not tried elsewhere.
+        nothing above the finest level. Unless ``both`` are to compete, the classical contexts are
+        not tried elsewhere.
         """
         classical = quick and self.predicted
         shape: Shape = tile.shape  # type: ignore[assignment]
@@ -225,8 +225,9 @@ class ScaleCoder:
             if self.has_offsets:
                 out.back = _backs(sums)
                 out.share = int(np.clip(np.rint(256 * sums[4] / max(sums[5], 1e-9)), 0, 255))
-            for part in room.bands(todo, chosen):
-                layers.keep(*part)
+            if isinstance(layers, Lifted):
+                for part in room.bands(todo, chosen):
+                    layers.keep(*part)
             layers.close(signed(out.back), out.share)
             if leads:
                 trail.add(room, unpack(chosen), (signed(out.back), out.share))
@@ -368,7 +369,7 @@ class ScaleCoder:
                 if reader.position == STRAYED:
                     raise StrayedError
                 reader.check_room()
-                if not isinstance(layers, Following):
+                if isinstance(layers, Lifted):
                     for part in room.bands(todo, weights):
                         layers.keep(*part)
                 if level == levels:

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from .kernel import kernel
 from .transform.pyramid import FRACTION
 
 DTYPES = tuple(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8"))
@@ -86,7 +87,7 @@ class Mapping:
         if values.dtype == np.float16:  # numba has none
             values = values.astype(np.float32)
         out = np.empty(values.shape, np.int32)
-        largest = _to_integers(
+        fits = _to_integers(
             values.reshape(-1),
             self.origin,
             pitch,
@@ -95,7 +96,7 @@ class Mapping:
             float(most),
             out.reshape(-1),
         )
-        return out if largest <= most else None
+        return out if fits else None
 
     def _plain(self, unit: float, most: int) -> bool:
         """Whether integers of the dtype are the multiples of ``unit`` themselves."""
@@ -124,23 +125,22 @@ class Mapping:
         return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _to_integers(
     values: np.ndarray, origin: float, pitch: float, snap: bool, unit: float, most: float,
     out: np.ndarray,
-) -> float:  # fmt: skip
-    largest = 0.0
+) -> bool:  # fmt: skip
+    """Whether no integer is larger than ``most``."""
+    over = np.int32(0)
     for i in range(values.size):
         y = np.float64(values[i]) - origin
         if snap:
             y = np.rint(y / pitch)
         y = np.rint(y / unit)
-        largest = max(largest, abs(y))
-        if abs(y) <= most:
-            out[i] = np.int32(y)
-        else:
-            largest = max(largest, most + 1)
-    return largest
+        fits = abs(y) <= most
+        over |= np.int32(0) if fits else np.int32(1)
+        out[i] = np.int32(y if fits else 0.0)
+    return over == 0
 
 
 @numba.njit(cache=True, nogil=True)

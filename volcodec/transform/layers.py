@@ -315,10 +315,6 @@ class Layers:
     def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
         """Take a quantised band and what was expected of it (empty: nothing)."""
         put(self.ground, band, q, step, self.predicted)
-        self.keep(band, q, expected, step)
-
-    def keep(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
-        """Keep what closing the level takes of a band that has its place."""
 
 
 class Lifted(Layers):
@@ -344,6 +340,11 @@ class Lifted(Layers):
             False, self._halved, 2 if level else 1, source, _NONE_HIDDEN, _NO_LIMITS, self.low,
             _EMPTY, np.zeros(1, np.int64),
         )  # fmt: skip
+
+    def put(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
+        """Take a quantised band and what was expected of it (empty: nothing)."""
+        super().put(band, q, expected, step)
+        self.keep(band, q, expected, step)
 
     def keep(self, band: int, q: np.ndarray, expected: np.ndarray, step: int) -> None:
         """Keep what closing the level takes of a band that has its place."""
