@@ -38,6 +38,19 @@ def test_look(dtype: str, background: float | None, specials: bool) -> None:
     assert v.reshape(-1)[look.first] == shown[0]
 
 
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i8", "u8", "f2", "f4", "f8"])
+@given(st.lists(st.sampled_from([-3.5, -1.0, -0.0, 0.0, 1.0, 2.5, 100.0]), min_size=1))
+def test_look_finds_the_ends_on_both_sides_of_zero(dtype: str, drawn: list[float]) -> None:
+    v = np.abs(drawn) if dtype[0] == "u" else np.array(drawn)
+    v = np.resize(v, (1, 1, len(drawn))).astype(dtype)
+    look = voxels.look(v, 1.0, specials=True)
+    shown = v[v != 1]
+    assert look.visible == shown.size
+    if shown.size:
+        assert (look.low, look.high) == (shown.min(), shown.max())
+        assert v.reshape(-1)[look.first] == shown[0]
+
+
 def test_look_takes_every_value_where_none_is_special() -> None:
     v = _volume("f4", 2, True)
     look = voxels.look(v, None, specials=False)

@@ -1,0 +1,30 @@
+"""How Numba begins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_BEGUN = """
+import sys
+from volcodec.kernel import begin
+begin()
+import volcodec.quantiser
+assert "scipy.linalg" not in sys.modules
+assert "scipy.linalg.cython_blas" not in sys.modules
+import numpy as np
+print(volcodec.quantiser.activity(np.ones((1, 1, 1), np.int32), 1))
+begin()
+try:
+    import scipy.linalg.cython_blas
+except ImportError as error:
+    assert "scipy" in str(error) and "None" not in str(error), error
+"""
+
+
+def test_it_begins_without_scipy_and_leaves_it_as_it_was() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _BEGUN], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == 0.5
