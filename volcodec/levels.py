@@ -164,13 +164,10 @@ def encode_level(
         weighed = -1.0 if step == 1 else lam
         told = _part(room.predicted if limited else room.predicted[:0], first, shape)
         possible = bands.encode_band(
-            coefs, step, weighed, state.mag, state.logs, state.beside,
-            parent.mag, parent.logs, hints, band, order[: todo.before[i]], todo.kind, classes,
-            network.w1, network.b1, network.w2, network.b2, network.w3, network.b3, network.narrow,
-            zero, cost, sign_cost, spread, q, expected,
+            coefs, step, weighed, state, parent, hints, band, order[: todo.before[i]], todo.kind,
+            classes, network, zero, cost, sign_cost, spread, q, expected,
             runs.symbols[first:end], runs.rests[first:end], runs.learned[first:end],
-            runs.classic[first:end], runs.quantisers[first:end],
-            told, limits,
+            runs.classic[first:end], runs.quantisers[first:end], told, limits,
             runs.known[first:end], learns,
         )  # fmt: skip
         possible = possible and limited
@@ -245,11 +242,8 @@ def decode_level(
         else:
             position = bands.decode_band(
                 words, position, states, lanes, skip, mapping, learns, freq, start, slots,
-                state.mag, state.logs, state.beside, parent.mag, parent.logs, hints, band,
-                order[: todo.before[i]], todo.kind, classes, network.w1, network.b1, network.w2,
-                network.b2, network.w3, network.b3, network.narrow, zero, signs, weights[band],
-                ground.halved,
-                limited, limits, step, q, expected,
+                state, parent, hints, band, order[: todo.before[i]], todo.kind, classes, network,
+                zero, signs, weights[band], ground.halved, limited, limits, step, q, expected,
             )  # fmt: skip
             if position > words.size:
                 return position

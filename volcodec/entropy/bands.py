@@ -12,7 +12,7 @@ import numpy as np
 from .. import trellis
 from ..kernel import kernel
 from ..quantiser import decide
-from .contexts import FIXED, GROUPS, choose, features
+from .contexts import FIXED, GROUPS, LevelState, Networks, choose, features
 from .expectation import BITS, whole_of
 from .picks import LANES, list_coded, pick, spread, whole_mapping
 from .places import place, rooms, scatter
@@ -69,23 +69,14 @@ def encode_band(
     coefs: np.ndarray,
     step: int,
     lam: float,
-    mag: np.ndarray,
-    logs: np.ndarray,
-    beside: np.ndarray,
-    parent_mag: np.ndarray,
-    parent_logs: np.ndarray,
+    state: LevelState,
+    parent: LevelState,
     hints: np.ndarray,
     band: int,
     before: np.ndarray,
     kind: int,
     classes: np.ndarray,
-    w1: np.ndarray,
-    b1: np.ndarray,
-    w2: np.ndarray,
-    b2: np.ndarray,
-    w3: np.ndarray,
-    b3: np.ndarray,
-    narrow: bool,
+    network: Networks,
     zero: np.ndarray,
     cost: np.ndarray,
     sign_cost: np.ndarray,
@@ -110,7 +101,8 @@ def encode_band(
     ``weights`` (int32, (8, 8)) make the expectations. Written are ``q`` (int32, the band's shape),
     ``expected`` (the same, or empty where it is not wanted), and in coding order ``symbols``
     (int32), ``rests`` (int8), ``learned`` table indices, if it ``learns``, and ``classic`` contexts
-    (uint8, or empty where they are not wanted); ``mag`` is updated. ``rests`` are zero when given.
+    (uint8, or empty where they are not wanted); magnitudes of the ``state`` are updated. ``rests``
+    are zero when given.
 
     Where the band was ``predicted`` (int32, its shape, else empty) ``known`` (uint8) tells the
     symbols whose sign follows from the ``limits`` of the values; False is returned where one lies
@@ -146,11 +138,11 @@ def encode_band(
             e[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
-            mag,
-            logs,
-            beside,
-            parent_mag,
-            parent_logs,
+            state.mag,
+            state.logs,
+            state.beside,
+            parent.mag,
+            parent.logs,
             hints,
             band,
             before,
@@ -166,8 +158,9 @@ def encode_band(
         )
         if learns:
             choose(
-                x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-                narrow, tables - 1, t,
+                x, count, where, used, network.w1[net], network.b1[net, kind],
+                network.w2[net], network.b2[net], network.w3[net], network.b3[net],
+                network.narrow, tables - 1, t,
             )  # fmt: skip
         s = symbols[first : first + n]
         part = coefs[off[0] :: 2, off[1] :: 2, off[2] :: 2]
@@ -176,10 +169,10 @@ def encode_band(
             trellis.decide(part, step, e, t, cost, sign_cost, lam, s, turns)
             for i in range(n):
                 halves[i] = halves_of(s[i], turns[i])
-            scatter(halves[:n], e, 1, mag[band], kept, keeps, q, off[0], off[1], off[2])
+            scatter(halves[:n], e, 1, state.mag[band], kept, keeps, q, off[0], off[1], off[2])
         else:
             decide(part, step, e, t, cost, sign_cost, lam, s)
-            scatter(s, e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
+            scatter(s, e, 0, state.mag[band], kept, keeps, q, off[0], off[1], off[2])
         if keeps:
             _rests(e, rests[first : first + n])
         if possible:
@@ -203,23 +196,14 @@ def decode_band(
     freq: np.ndarray,
     start: np.ndarray,
     slots: np.ndarray,
-    mag: np.ndarray,
-    logs: np.ndarray,
-    beside: np.ndarray,
-    parent_mag: np.ndarray,
-    parent_logs: np.ndarray,
+    state: LevelState,
+    parent: LevelState,
     hints: np.ndarray,
     band: int,
     before: np.ndarray,
     kind: int,
     classes: np.ndarray,
-    w1: np.ndarray,
-    b1: np.ndarray,
-    w2: np.ndarray,
-    b2: np.ndarray,
-    w3: np.ndarray,
-    b3: np.ndarray,
-    narrow: bool,
+    network: Networks,
     zero: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
@@ -230,7 +214,7 @@ def decode_band(
     q: np.ndarray,
     expected: np.ndarray,
 ) -> int:
-    """Decode a band into ``q`` (int32) and ``mag``; returns the next word position.
+    """Decode a band into ``q`` (int32) and the ``state``; returns the next word position.
 
     ``expected`` (int32, the band's shape) takes the expectations, unless it is empty.
 
@@ -274,11 +258,11 @@ def decode_band(
             e[:] = 0
         offset = (off[0], off[1], off[2])
         count = features(
-            mag,
-            logs,
-            beside,
-            parent_mag,
-            parent_logs,
+            state.mag,
+            state.logs,
+            state.beside,
+            parent.mag,
+            parent.logs,
             hints,
             band,
             before,
@@ -295,8 +279,9 @@ def decode_band(
         if use_network:
             t[:] = zero[net, kind]
             choose(
-                x, count, where, used, w1[net], b1[net, kind], w2[net], b2[net], w3[net], b3[net],
-                narrow, mapping.size - 1, t,
+                x, count, where, used, network.w1[net], network.b1[net, kind],
+                network.w2[net], network.b2[net], network.w3[net], network.b3[net],
+                network.narrow, mapping.size - 1, t,
             )  # fmt: skip
         if halved:
             if signed:
@@ -308,7 +293,7 @@ def decode_band(
                 mapping.size if use_network else 0, freq, start, slots,
                 rests[: n if signed else 0], t, signs, symbols[:n],
             )  # fmt: skip
-            scatter(symbols[:n], e, 1, mag[band], kept, keeps, q, off[0], off[1], off[2])
+            scatter(symbols[:n], e, 1, state.mag[band], kept, keeps, q, off[0], off[1], off[2])
             if expected.size > 0:
                 place(e, expected, off[0], off[1], off[2])
             continue
@@ -337,7 +322,7 @@ def decode_band(
                 coded_rests[:m], coded_keys[:m], signs, coded_down[:m], coded_up[:m], found,
             )  # fmt: skip
             spread(values, coded, symbols[:n])
-        scatter(symbols[:n], e, 0, mag[band], kept, keeps, q, off[0], off[1], off[2])
+        scatter(symbols[:n], e, 0, state.mag[band], kept, keeps, q, off[0], off[1], off[2])
         if expected.size > 0:
             place(e, expected, off[0], off[1], off[2])
     return position
