@@ -45,7 +45,7 @@ CODECS = {"volcodec": "density", throughput.FAST: "density", "sperr": "", "sz3":
 SIZES = (32, 64, 128, 256, 512)
 # functions by the stage they belong to; what is left is called "other"
 STAGES = {
-    "look and survey": ("_ends", "_ends_of_bits", "_measure", "survey", "look"),
+    "look and survey": ("_ends", "_measure", "survey", "look"),
     "support masks": ("_code_voxels", "encode_mask", "decode_mask"),
     "filling": ("_relax", "fill"),
     "levels: bands, contexts, network, decisions": ("encode_level",),

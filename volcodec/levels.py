@@ -82,7 +82,7 @@ class Room(NamedTuple):
     def bands(self, todo: Bands, weights: np.ndarray) -> Iterator[tuple[int, Array, Array, int]]:
         """Of each band its name, what is quantised and expected of it (or nothing), and its step.
 
-        ``weights`` (..., bands, ...) are not zero where something is expected.
+        ``weights``: of each band by its name, not zero where something is expected.
         """
         for band, shape, first, step in zip(*todo.whole(), strict=True):
             end = first + shape[0] * shape[1] * shape[2]

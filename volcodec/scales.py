@@ -29,8 +29,8 @@ from .quantiser import (
     band_step,
 )
 from .trail import Following, StrayedError, Trail
-from .transform.layers import Layers, Lifted, Predicted, level_shapes
-from .transform.pyramid import BAND_ORDER, band_shape, band_view
+from .transform.layers import Layers, Lifted, Predicted, level_shapes, shape_of
+from .transform.pyramid import BAND_ORDER, band_view
 
 MAX_SCALES = 4
 KEPT_FROM = 64  # voxels at the limits of the values from which predictions are kept within
@@ -410,11 +410,6 @@ def _count_at(tile: np.ndarray, limits: np.ndarray) -> int:
     for i in range(tile.size):
         count += (tile[i] == low) | (tile[i] == high)
     return count
-
-
-def shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:
-    """Of a band of a level."""
-    return shapes[levels] if band == 0 else band_shape(shapes[level - 1], band)
 
 
 def _backs(sums: np.ndarray) -> tuple[int, int]:

@@ -54,47 +54,32 @@ def look(values: np.ndarray, background: float | None, *, specials: bool) -> Loo
 
 
 def _extremes(values: np.ndarray, hidden: np.ndarray) -> tuple[float, float]:
-    """The least and the greatest value that is not hidden; floats by the order of their bits."""
-    if values.dtype.kind != "f":
-        low, high = _ends(values, hidden, *_range(values.dtype))
-        return float(low), float(high)
-    bits = values.view(f"i{values.itemsize}")
-    ends = np.array(_ends_of_bits(bits, hidden, *_range(bits.dtype)), bits.dtype)
-    low, high = _ordered(ends, np.iinfo(bits.dtype).max).view(values.dtype).tolist()
-    return low, high
+    """The least and the greatest value that is not hidden.
 
-
-def _range(dtype: np.dtype) -> tuple[np.integer, np.integer]:
-    return dtype.type(np.iinfo(dtype).min), dtype.type(np.iinfo(dtype).max)
-
-
-def _ordered(bits: np.ndarray, magnitude: int) -> np.ndarray:
-    """Bits of floats as integers that rise with them; the same again undoes it."""
-    return bits ^ ((bits >> (8 * bits.itemsize - 1)) & bits.dtype.type(magnitude))
+    Those of floats by their bits as integers, which rise with them where the magnitudes of negative
+    ones are turned over.
+    """
+    floats = values.dtype.kind == "f"
+    keys = values.view(f"i{values.itemsize}") if floats else values
+    of = np.iinfo(keys.dtype)
+    least, greatest = keys.dtype.type(of.min), keys.dtype.type(of.max)
+    turned = greatest if floats else keys.dtype.type(0)
+    ends = np.array(_ends(keys, hidden, least, greatest, turned), keys.dtype)
+    ends ^= np.where(ends < 0, turned, 0).astype(keys.dtype)
+    low, high = ends.view(values.dtype).tolist()
+    return float(low), float(high)
 
 
 @kernel()
 def _ends(
-    values: np.ndarray, hidden: np.ndarray, least: np.integer, greatest: np.integer
-) -> tuple[np.integer, np.integer]:
+    keys: np.ndarray, hidden: np.ndarray, least: np.integer, greatest: np.integer,
+    turned: np.integer,
+) -> tuple[np.integer, np.integer]:  # fmt: skip
+    """The least and the greatest key; bits of negative ones are ``turned`` first."""
     low, high = greatest, least
-    for i in range(values.size):
-        v = values[i]
-        shown, seen = greatest if hidden[i] else v, least if hidden[i] else v
-        low = shown if shown < low else low
-        high = seen if seen > high else high
-    return low, high
-
-
-@kernel()
-def _ends_of_bits(
-    bits: np.ndarray, hidden: np.ndarray, least: np.signedinteger, greatest: np.signedinteger
-) -> tuple[np.signedinteger, np.signedinteger]:
-    """The same of floats' bits, see :func:`_ordered`."""
-    low, high = greatest, least
-    for i in range(bits.size):
-        v = bits[i]
-        v ^= greatest if v < 0 else v ^ v
+    for i in range(keys.size):
+        v = keys[i]
+        v ^= turned if v < 0 else v ^ v
         shown, seen = greatest if hidden[i] else v, least if hidden[i] else v
         low = shown if shown < low else low
         high = seen if seen > high else high

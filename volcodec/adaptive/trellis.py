@@ -31,11 +31,10 @@ from ..scales import (
     level_kind,
     levels_of,
     no_parent,
-    shape_of,
     signed,
 )
 from ..support import binary
-from ..transform.layers import level_shapes
+from ..transform.layers import level_shapes, shape_of
 from . import priors, symbols
 from .coder import Adapted
 from .mixing import fresh_cells, fresh_tables, fresh_weights

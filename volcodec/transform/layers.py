@@ -63,6 +63,11 @@ def level_shapes(shape: Shape, levels: int) -> list[Shape]:
     return out
 
 
+def shape_of(shapes: list[Shape], level: int, levels: int, band: int) -> Shape:
+    """Of a band of a level."""
+    return shapes[levels] if band == 0 else band_shape(shapes[level - 1], band)
+
+
 def room_for_hints(positions: int) -> np.ndarray:
     """Memory (uint16) for hints, and more that vectors may reach into."""
     return np.empty(HINTS * positions + 4 * SLACK, np.uint16)[: HINTS * positions]
@@ -293,13 +298,9 @@ class Layers:
         """
         raise NotImplementedError
 
-    def shape_of(self, level: int, band: int) -> Shape:
-        """Of a band of a level."""
-        return band_shape(self._shapes[level - 1], band) if band else self._shapes[self._levels]
-
     def hints(self, band: int, step: int) -> np.ndarray:
         """uint16 (HINTS, *band shape); predicts the band on the way."""
-        shape = self.shape_of(self._level, band)
+        shape = shape_of(self._shapes, self._level, self._levels, band)
         size = shape[0] * shape[1] * shape[2]
         out = room_for_hints(size).reshape(HINTS, *shape)
         self.predicted = room_for_predictions(size).reshape(shape) if self.closed else _EMPTY
@@ -308,7 +309,7 @@ class Layers:
 
     def coefs(self, band: int) -> np.ndarray:
         """The coefficients of a band (int32), or what its prediction leaves over."""
-        out = np.empty(self.shape_of(self._level, band), np.int32)
+        out = np.empty(shape_of(self._shapes, self._level, self._levels, band), np.int32)
         take(self.ground, band, self.predicted, out)
         return out
 
