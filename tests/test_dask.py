@@ -18,7 +18,7 @@ from model_cases import tiny_model
 from volumes import blobs, nan_block, of_dtype
 
 import volcodec
-from volcodec import encoder, tiletask
+from volcodec import tiletask, tilework
 from volcodec.errors import FormatError, InputError, ModelError
 from volcodec.parallel import ordered
 
@@ -117,7 +117,7 @@ def test_the_same_bytes_for_every_kind_of_array(tmp_path: Path, client: Any, nam
 
 
 def test_a_worker_is_killed(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "_IN_MEMORY", 0)  # tile by tile, as a large volume is written
+    monkeypatch.setattr(tilework, "_IN_MEMORY", 0)  # tile by tile, as a large volume is written
     volume = blobs((24, 32, 24), "killed").astype("f4")
     expected = compressed(volume, tmp_path / "one.vc", tile=8)
     before = set(client.run(os.getpid).values())

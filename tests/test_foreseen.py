@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from volumes import random_of
 
-from volcodec import Codec, encoder, models
+from volcodec import Codec, foresight, models
 from volcodec.entropy.products import NARROWEST, ups_of
 from volcodec.tilecoder import Settings, TileCoder
 
@@ -42,7 +42,7 @@ def test_the_closed_loop_alone_gives_the_same_file(
     alone = codec.encode(volume, lossless=True, tile=32, support="off")
     assert {s.banks for s in seen} == {("predicted",)}
     seen.clear()
-    monkeypatch.setattr(encoder, "_MANY", 1 << 30)
+    monkeypatch.setattr(foresight, "_MANY", 1 << 30)
     assert codec.encode(volume, lossless=True, tile=32, support="off") == alone
     assert {s.banks for s in seen} == {("predicted", "lattice")}
 
@@ -75,7 +75,7 @@ def test_drafts_decide_about_masks_where_they_are_clear(
 ) -> None:
     volume = waves(9.0, 4.0, np.uint8)
     volume[:, :, 20:44] = 0
-    monkeypatch.setattr(encoder, "_drafts", lambda *_, **__: (ratio, 1.0))
+    monkeypatch.setattr(foresight, "_drafts", lambda *_, **__: (ratio, 1.0))
     blob = Codec().encode(volume, lossless=True, tile=32)
     assert np.array_equal(Codec().decode(blob), volume)
     assert sorted({s.exact for s in seen}) == tried

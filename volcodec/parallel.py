@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Protocol, TypeVar
 
@@ -28,6 +28,13 @@ class Pending(Protocol[R_co]):
     def cancel(self) -> object:
         """Give the work up, unless it is done."""
         ...
+
+
+def finished(value: R) -> Future[R]:
+    """Work whose result is at hand."""
+    future: Future[R] = Future()
+    future.set_result(value)
+    return future
 
 
 def thread_count(threads: int | None) -> int:

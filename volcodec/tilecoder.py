@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
 from .errors import VolcodecError
 from .models import TRELLIS, Model
-from .parallel import ordered_map
 from .request import LEARNS
 from .scales import Encoded, ScaleCoder
 from .tiledecoder import (
@@ -205,12 +203,13 @@ class TileCoder:
         raise VolcodecError("a tile could not be coded within its bound: please report this")
 
     def drafts(self, values: np.ndarray, *settings: Settings) -> tuple[float, ...]:
-        """Bytes that two typical parts of a tile take at the least effort, by each of settings."""
+        """Bytes that typical parts of a tile, one of a large one, take at the least effort, by each
+        of settings."""
         draft = copy.copy(self)
         draft.effort, draft.quick, draft.thorough, draft.passes = QUICKEST, True, False, 1
         look = voxels.look(values, settings[0].background, specials=True)
         totals = [0.0] * len(settings)
-        for box in typical(values, look.hidden):
+        for box in typical(values, look.hidden)[: 1 if values.size >= 2 * _LARGE else 2]:
             part = np.ascontiguousarray(values[box])
             for i, s in enumerate(settings):
                 look = voxels.look(part, s.background if s.exact else None, specials=True)
@@ -343,10 +342,10 @@ class TileCoder:
 
     def _costs(
         self, ways: list[Way], values: np.ndarray, hidden: np.ndarray, boxes: list[Box],
-        s: Settings, threads: int | None = 1,
+        s: Settings,
     ) -> list[tuple[float, float]]:  # fmt: skip
         """What parts of the tile cost by each way, by the smaller and by the larger of its
-        contexts; infinite where it can't win. Parts are coded by ``threads``."""
+        contexts; infinite where it can't win."""
         voxels = sum(values[box].size for box in boxes)
         s = replace(s, levels=min(s.levels, _TRIAL_LEVELS))
         totals: list[tuple[float, float]] = []
@@ -356,7 +355,7 @@ class TileCoder:
                 totals.append((np.inf, np.inf))
                 continue
             smaller = larger = 0.0
-            for made in ordered_map(partial(self._brief, way, hidden, s), boxes, threads):
+            for made in (self._brief(way, hidden, s, box) for box in boxes):
                 smaller += made.cost if made is not None else np.inf
                 if made is not None and isinstance(made.scales, Encoded):
                     larger += made.scales.other if not made.scales.classical else 0
@@ -368,18 +367,16 @@ class TileCoder:
         inside, free = (np.ascontiguousarray(a[box]) for a in (hidden, way.free))
         return self._coded(way.bank, way.usable(box), inside, free, s, brief=True)
 
-    def contest(
-        self, values: np.ndarray, s: Settings, threads: int | None = 1
-    ) -> dict[str, tuple[float, float]]:
+    def contest(self, values: np.ndarray, s: Settings) -> dict[str, tuple[float, float]]:
         """What two typical parts of a tile cost by each bank that competes for it, if any do: by
-        the smaller and by the larger of its contexts. Parts are coded by ``threads``."""
+        the smaller and by the larger of its contexts."""
         bits = s.mapping.domain == "bits"
         look = voxels.look(values, s.background if s.exact else None, specials=not bits)
         if look.visible == 0 or look.low == look.high:
             return {}
         ways = list(self._ways(values, look, s))
         boxes = typical(values, look.hidden)
-        costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s, threads), strict=True)
+        costs = zip(ways, self._costs(ways, values, look.hidden, boxes, s), strict=True)
         return {way.bank: cost for way, cost in sorted(costs, key=lambda found: -found[1][0])}
 
     def _ways(self, values: np.ndarray, look: Look, s: Settings) -> Iterator[Way]:

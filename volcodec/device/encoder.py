@@ -17,16 +17,17 @@ import torch
 
 from .. import correction, support
 from ..container import Header
-from ..encoder import Progress, VolumeEncoder
+from ..encoder import VolumeEncoder
 from ..errors import InputError
 from ..models import Model
-from ..parallel import ordered_map
+from ..parallel import finished, ordered_map
 from ..request import Options
 from ..survey import Part
 from ..targets import Target
 from ..tilecoder import QUICKEST, Settings, Tile, size_of
 from ..tiledecoder import FILLED, PREDICTED_CLASSIC, WHOLE
 from ..tiles import Shape, box_shape
+from ..tilework import Likely, Progress
 from . import looks
 from .bank import bank_on
 from .closed import ClosedEncoder
@@ -151,16 +152,19 @@ class DeviceEncoder(VolumeEncoder):
 
     def tiles(self, settings: Settings, stage: str = "encode") -> Iterator[Tile]:
         """All tiles in the order of the file."""
-        ready = self._ready[1] if self._ready and self._ready[0] == settings else {}
-        self._ready = None
-        rest = [i for i in range(self.count) if i not in ready]
-        found = {**ready, **self._encoded(rest, settings, stage)}
+        found = {i: tile.result() for i, tile in self._taken(settings).items()}
+        rest = [i for i in range(self.count) if i not in found]
+        found.update(self._encoded(rest, settings, stage))
         return iter([found[i] for i in range(self.count)])
 
-    def _sample(self, indices: Sequence[int], s: Settings) -> dict[int, Tile]:
+    def _sample(
+        self, indices: Sequence[int], s: Settings, likely: Likely | None = None
+    ) -> dict[int, Tile]:
         # all tiles at once take little longer than some
         together = self.count <= tiles_at_once(box_shape(self.per_frame[0]), self.device)
-        return self._encoded(list(range(self.count) if together else indices), s, "support")
+        tiles = self._encoded(list(range(self.count) if together else indices), s, "support")
+        self._begun[s] = {i: finished(tile) for i, tile in tiles.items()}
+        return tiles
 
     def _encoded(self, indices: list[int], s: Settings, stage: str) -> dict[int, Tile]:
         shapes: dict[Shape, list[int]] = {}
