@@ -1,10 +1,11 @@
 """Speed beside SPERR, SZ3 and ZFP, by stage and by size; from the command line, start-up included.
 
-Four studies, each by itself or, by default, all:
+Five studies, each by itself or, by default, all:
 
 - `volumes`: encode and decode of real volumes of at least five million voxels at a relative error
   of 1e-3, one thread and all, volcodec as it comes and `--fast`, the peers in the same run; each
   codec in a process of its own, their repeats interleaved, medians.
+- `threads`: what all threads gain over one, beside what as many processes gain (`scaling.py`).
 - `stages`: where the time of one thread goes, in nanoseconds a voxel.
 - `sizes`: nanoseconds a voxel and peak memory of generated smoke, 32³ to 512³.
 - `command`: wall time of `volcodec compress` of 256³ float32, and of the same through SPERR's HDF5
@@ -33,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import scaling
 from benchmarks.generate import smoke, write_smoke
 from benchmarks.throughput import machine
 from volcodec.bench import throughput, volumes
@@ -42,6 +44,7 @@ from volcodec.bench.workers import JobError, run_jobs
 Record = dict[str, Any]
 LEAST_VOXELS = 5_000_000
 CODECS = {"volcodec": "density", throughput.FAST: "density", "sperr": "", "sz3": "", "zfp": ""}
+_TURNS = 3  # repeats of the study of threads, for each that is asked for: they are short
 SIZES = (32, 64, 128, 256, 512)
 # functions by the stage they belong to; what is left is called "other"
 STAGES = {
@@ -79,6 +82,26 @@ def beside_peers(paths: list[Path], repeats: int) -> list[Record]:
                 flush=True,
             )
             rows.append({"volume": volume.name, **row})
+    return rows
+
+
+def by_threads(paths: list[Path], repeats: int) -> list[Record]:
+    """Rows of :func:`benchmarks.scaling.measure`."""
+    rows: list[Record] = []
+    for volume in volumes.find(paths, None):
+        if volume.load().size < LEAST_VOXELS:
+            continue
+        for row in scaling.measure(volume, repeats):
+            print(f"{row['volume']:26}{row['codec']:16}", end="")
+            for step in ("encode", "decode"):
+                median, least = (row[f"{step}_{kind}"] for kind in ("median", "least"))
+                print(
+                    f"  {step} threads {median['threads_gain']:.2f} ({least['threads_gain']:.2f})"
+                    f" processes {median['processes_gain']:.2f} ({least['processes_gain']:.2f})",
+                    end="",
+                )
+            print(flush=True)
+            rows.append(row)
     return rows
 
 
@@ -199,7 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", nargs="*", type=Path, help="files or folders of volumes")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--only", default="volumes,stages,sizes,command")
+    parser.add_argument("--only", default="volumes,threads,stages,sizes,command")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     results: Record = {}
@@ -209,6 +232,8 @@ def main() -> int:
     for study in options.only.split(","):
         if study == "volumes":
             results[study] = beside_peers(options.data, options.repeats)
+        elif study == "threads":
+            results[study] = by_threads(options.data, _TURNS * options.repeats)
         elif study == "stages":
             results[study] = by_stage(options.data)
         elif study == "sizes":

@@ -38,13 +38,13 @@ class Seen(list[Settings]):
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     found = Seen()
-    code = TileCoder.encode
+    write = TileCoder.write
 
-    def encode(self: TileCoder, values: np.ndarray, s: Settings) -> Any:
+    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
         found.append(s)
-        return code(self, values, s)
+        return write(self, values, before, s)
 
-    monkeypatch.setattr(TileCoder, "encode", encode)
+    monkeypatch.setattr(TileCoder, "write", noted)
     return found
 
 
@@ -87,14 +87,14 @@ def test_what_was_begun_in_vain_is_dropped(
 
 def failing(when: Callable[[Settings], bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tiles whose settings are such fail."""
-    code = TileCoder.encode
+    write = TileCoder.write
 
-    def encode(self: TileCoder, values: np.ndarray, s: Settings) -> Any:
+    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
         if when(s):
             raise MemoryError("no room")
-        return code(self, values, s)
+        return write(self, values, before, s)
 
-    monkeypatch.setattr(TileCoder, "encode", encode)
+    monkeypatch.setattr(TileCoder, "write", noted)
 
 
 def test_what_fails_ahead_is_raised_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,13 +277,13 @@ def test_what_the_device_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = smooth(4, 4)
     tensor = torch.from_numpy(volume).to(on_device.DEVICE)
     by_host: list[str] = []
-    encode = TileCoder.encode
+    write = TileCoder.write
 
     def told(self: TileCoder, *arguments: Any, **options: Any) -> Any:
         by_host.append("tile")
-        return encode(self, *arguments, **options)
+        return write(self, *arguments, **options)
 
-    monkeypatch.setattr(TileCoder, "encode", told)
+    monkeypatch.setattr(TileCoder, "write", told)
     codec.encode(tensor, rel_error=1e-3, fast=True)
     assert not by_host
     volume = smooth(5, 7)

@@ -24,13 +24,13 @@ def waves(period: float, noise: float, dtype: type) -> np.ndarray:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that tiles are coded with."""
     found: list[Settings] = []
-    code = TileCoder.encode
+    write = TileCoder.write
 
-    def encode(self: TileCoder, values: np.ndarray, s: Settings) -> Any:
+    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
         found.append(s)
-        return code(self, values, s)
+        return write(self, values, before, s)
 
-    monkeypatch.setattr(TileCoder, "encode", encode)
+    monkeypatch.setattr(TileCoder, "write", noted)
     return found
 
 

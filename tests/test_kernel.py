@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ begin()
 import volcodec.quantiser
 assert "scipy.linalg" not in sys.modules
 assert "scipy.linalg.cython_blas" not in sys.modules
+import numba, os
+assert numba.config.OPT == 1 == int(os.environ["NUMBA_OPT"])
 import numpy as np
 print(volcodec.quantiser.activity(np.ones((1, 1, 1), np.int32), 1))
 begin()
@@ -23,8 +26,10 @@ except ImportError as error:
 
 
 def test_it_begins_without_scipy_and_leaves_it_as_it_was() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_OPT"}
     done = subprocess.run(
-        [sys.executable, "-c", _BEGUN], capture_output=True, text=True, timeout=120, check=False
-    )
+        [sys.executable, "-c", _BEGUN],
+        capture_output=True, text=True, timeout=120, check=False, env=environment,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == 0.5

@@ -200,7 +200,9 @@ class VolumeDecoder:
 
         if progress:
             progress(0, len(wanted), "decode")
-        for done, (place, box, values) in enumerate(ordered_map(work, wanted, self.threads), 1):
+        weights = self._weights(frame * per_frame, wanted)
+        found = ordered_map(work, wanted, self.threads, weights)
+        for done, (place, box, values) in enumerate(found, 1):
             both = overlap(coarse_box(box, level), region)
             assert both is not None
             inner, outer = both
@@ -211,6 +213,17 @@ class VolumeDecoder:
             if progress:
                 progress(done, len(wanted), "decode")
         return damaged
+
+    def _weights(self, first: int, wanted: list[tuple[int, Box]]) -> list[int] | None:
+        """What tiles of a frame, whose first tile is given, take to decode, about: a voxel as much
+        as a bit. None where they are too many to wait for each other in memory."""
+        voxels = [math.prod(box_shape(box)) for _, box in wanted]
+        if sum(voxels) > _KEPT:
+            return None
+        index = self.reader.index
+        starts = [first + place for place, _ in wanted]
+        sizes = [index.start(i + 1) - index.start(i) for i in starts]
+        return [n + 8 * size for n, size in zip(voxels, sizes, strict=True)]
 
     def fill(
         self,

@@ -7,10 +7,12 @@ never zero: the caller sees to it.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 
 import numba
+from numba.core import config
 
 _BLAS = "scipy.linalg.cython_blas"  # where Numba looks for it
 kernel = partial(numba.njit, cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -18,11 +20,15 @@ inlined = partial(kernel, inline="always")
 
 
 def begin() -> None:
-    """Let Numba begin without SciPy, for a process that runs no functions but our own.
+    """Let Numba begin quickly, for a process that runs no functions but our own.
 
-    Where it is installed, Numba looks in it for BLAS as its first function is called, which takes a
-    fifth of a second; no kernel multiplies matrices.
+    Without SciPy: where it is installed, Numba looks in it for BLAS as its first function is
+    called, which takes a fifth of a second; no kernel multiplies matrices. And with little
+    optimisation (unless NUMBA_OPT says how much) of what isn't compiled yet: loops that matter are
+    vectors already, so that more takes a quarter longer and gives nothing.
     """
+    if os.environ.setdefault("NUMBA_OPT", "1") == "1":
+        config.reload_config()
     if _BLAS not in sys.modules:
         sys.modules[_BLAS] = None  # type: ignore[assignment]
         try:

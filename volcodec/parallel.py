@@ -14,8 +14,12 @@ import numpy as np
 from .errors import InputError
 
 T = TypeVar("T")
+H = TypeVar("H")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+_LAST = 2  # items a thread that are finished when all are begun
 
 
 class Pending(Protocol[R_co]):
@@ -88,6 +92,37 @@ def ordered_map(
             begun = {i: pool.submit(work, todo[i]) for i in heaviest}
             for i in range(len(todo)):
                 yield begun.pop(i).result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def balanced_map(
+    begin: Callable[[T], H],
+    finish: Callable[[H], R],
+    items: Iterable[T],
+    threads: int | None,
+    weights: Sequence[float],
+) -> Iterator[R]:
+    """``finish(begin(item))`` of all items, in order, over a pool of threads.
+
+    All are begun at once, the heaviest first; the last ones are finished when all are begun, so
+    that the threads, which come to the end at different times, find something small to do.
+    """
+    keep_freed_memory()
+    todo = list(items)
+    count = min(thread_count(threads), len(todo))
+    if count <= 1:
+        yield from (finish(begin(item)) for item in todo)
+        return
+    pool = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
+    try:
+        heaviest = sorted(range(len(todo)), key=lambda i: -weights[i])
+        first, last = heaviest[: -_LAST * count], heaviest[-_LAST * count :]
+        done = {i: pool.submit(lambda i: finish(begin(todo[i])), i) for i in first}
+        halves = {i: pool.submit(begin, todo[i]) for i in last}
+        done.update({i: pool.submit(lambda i: finish(halves.pop(i).result()), i) for i in last})
+        for i in range(len(todo)):
+            yield done.pop(i).result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

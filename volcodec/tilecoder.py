@@ -155,6 +155,19 @@ class Tile:
         return sum(len(s) for s in self.streams)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A tile that is coded, and not checked: its ``values``, what it may follow, what its streams
+    begin with, and the ways it is coded by, the smallest first."""
+
+    values: np.ndarray
+    before: np.ndarray | None
+    look: Look
+    front: tuple[bytes, bytes]
+    flags: int
+    candidates: list[Candidate]
+
+
 class TileCoder:
     """Encodes tiles with one model (None: constants and raw tiles only).
 
@@ -179,6 +192,10 @@ class TileCoder:
         self, values: np.ndarray, before: np.ndarray | None, s: Settings
     ) -> tuple[Tile, np.ndarray]:
         """The same, and what it decodes to; it may follow ``before``, which is decoded already."""
+        return self.check(self.write(values, before, s), s)
+
+    def write(self, values: np.ndarray, before: np.ndarray | None, s: Settings) -> Written:
+        """The first half of that: the streams."""
         specials = mask = b""
         whole = 0
         bits = s.mapping.domain == "bits"
@@ -189,15 +206,20 @@ class TileCoder:
             specials = support.encode_specials(values)
         if look.any_masked:
             mask = support.encode_mask(look.masked)
-        front = (specials, mask)
-        candidates = list(self._candidates(values, before, look, s))
-        for _, coding, flags, body, trail in sorted(candidates, key=lambda c: c[0]):
-            base = before if flags & FOLLOWS else None
-            found = self._checked(values, base, coding, flags | whole, (*front, *body), s, trail)
+        candidates = sorted(self._candidates(values, before, look, s), key=lambda c: c[0])
+        return Written(values, before, look, (specials, mask), whole, candidates)
+
+    def check(self, written: Written, s: Settings) -> tuple[Tile, np.ndarray]:
+        """The second half: decode the streams and measure; the first that keep the promise."""
+        w = written
+        for _, coding, flags, body, trail in w.candidates:
+            base = w.before if flags & FOLLOWS else None
+            streams = (*w.front, *body)
+            found = self._checked(w.values, base, coding, flags | w.flags, streams, s, trail)
             if found is not None:
                 return found
-        streams = (*front, self._raw(values, look), *(b"",) * s.scales)
-        found = self._checked(values, None, RAW, whole, streams, s)
+        streams = (*w.front, self._raw(w.values, w.look), *(b"",) * s.scales)
+        found = self._checked(w.values, None, RAW, w.flags, streams, s)
         if found is not None:
             return found
         raise VolcodecError("a tile could not be coded within its bound: please report this")

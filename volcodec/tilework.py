@@ -11,11 +11,11 @@ import numpy as np
 
 from .errors import InputError
 from .models import Model
-from .parallel import Pending, finished, ordered, ordered_map, thread_count
+from .parallel import Pending, balanced_map, finished, ordered, ordered_map, thread_count
 from .request import Options, check_dtype, check_shape, usual_tile
 from .survey import Part, Survey, distance, survey
 from .survey import look as look_at
-from .tilecoder import Settings, Tile, TileCoder
+from .tilecoder import Settings, Tile, TileCoder, Written
 from .tiledecoder import GROUP
 from .tiles import Source, WorkingSource, boxes, tile_shape
 from .tiletask import TileTask, TileWork, tile_values
@@ -145,8 +145,21 @@ class Tiles:
         ready = self._taken(settings)
         if len(self.frames) > 1:
             return self._following(settings, stage)
-        work = partial(TileCoder.encode, s=settings)
-        return self._each(work, range(self.count), stage, ready)
+        if not self._at_hand:
+            work = partial(TileCoder.encode, s=settings)
+            return self._each(work, range(self.count), stage, ready)
+
+        def begin(i: int) -> Tile | Written:
+            if i in ready:
+                return ready.pop(i).result()
+            return self.coder.write(self._read(i), None, settings)
+
+        def finish(made: Tile | Written) -> Tile:
+            return made if isinstance(made, Tile) else self.coder.check(made, settings)[0]
+
+        indices, threads = range(self.count), self.options.threads
+        results = balanced_map(begin, finish, indices, threads, self.look().busy)
+        return self._told(results, self.count, stage)
 
     def _following(self, settings: Settings, stage: str) -> Iterator[Tile]:
         """The tiles of a series, each given what the frame before decodes to at its place."""

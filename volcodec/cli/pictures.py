@@ -92,7 +92,9 @@ def view(file: str, out: str, **given: Any) -> None:
 def demo(out: str | None, force: bool) -> None:
     """Make a smoke volume, compress, decompress and verify it; end in figures and a picture."""
     from volcodec.demo import run, show
+    from volcodec.kernel import begin
 
+    begin()
     _quiet_matplotlib()
     # its own files of an earlier run may be replaced without being asked
     with progress_bar() as progress:

@@ -53,7 +53,9 @@ def verify(file: str, against: tuple[str, ...], as_object: bool, **given: Any) -
     The exit status is 0 where all is well and 1 where something is not.
     """
     import volcodec
+    from volcodec.kernel import begin
 
+    begin()
     with progress_bar() as progress:
         originals = list(against) or None
         report = volcodec.verify(file, against=originals, progress=progress, **given)
