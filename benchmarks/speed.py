@@ -1,11 +1,12 @@
 """Speed beside SPERR, SZ3 and ZFP, by stage and by size; from the command line, start-up included.
 
-Five studies, each by itself or, by default, all:
+Six studies, each by itself or, by default, all:
 
 - `volumes`: encode and decode of real volumes of at least five million voxels at a relative error
   of 1e-3, one thread and all, volcodec as it comes and `--fast`, the peers in the same run; each
   codec in a process of its own, their repeats interleaved, medians.
 - `threads`: what all threads gain over one, beside what as many processes gain (`scaling.py`).
+- `psnr`: sizes of `--fast` beside SPERR's at equal PSNR (`equal_psnr.py`).
 - `stages`: where the time of one thread goes, in nanoseconds a voxel.
 - `sizes`: nanoseconds a voxel and peak memory of generated smoke, 32³ to 512³.
 - `command`: wall time of `volcodec compress` of 256³ float32, and of the same through SPERR's HDF5
@@ -28,13 +29,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import scaling
+from benchmarks import equal_psnr, scaling
 from benchmarks.generate import smoke, write_smoke
 from benchmarks.throughput import machine
 from volcodec.bench import throughput, volumes
@@ -61,12 +62,17 @@ STAGES = {
 }  # fmt: skip
 
 
+def _large(paths: list[Path]) -> Iterator[volumes.Measured]:
+    """The volumes that are large enough to say something about speed."""
+    for volume in volumes.find(paths, None):
+        if volume.load().size >= LEAST_VOXELS:
+            yield volume
+
+
 def beside_peers(paths: list[Path], repeats: int) -> list[Record]:
     """Rows of :func:`volcodec.bench.throughput.measure`, and each codec's speed over SPERR's."""
     rows: list[Record] = []
-    for volume in volumes.find(paths, None):
-        if volume.load().size < LEAST_VOXELS:
-            continue
+    for volume in _large(paths):
         found = throughput.measure(volume, CODECS, "cpu", repeats)
         for row in found:
             (sperr,) = (
@@ -85,12 +91,20 @@ def beside_peers(paths: list[Path], repeats: int) -> list[Record]:
     return rows
 
 
+def at_equal_psnr(paths: list[Path]) -> list[Record]:
+    """Rows of :func:`benchmarks.equal_psnr.measure`."""
+    rows: list[Record] = []
+    for volume in _large(paths):
+        for row in equal_psnr.measure(volume):
+            print(row, flush=True)
+            rows.append(row)
+    return rows
+
+
 def by_threads(paths: list[Path], repeats: int) -> list[Record]:
     """Rows of :func:`benchmarks.scaling.measure`."""
     rows: list[Record] = []
-    for volume in volumes.find(paths, None):
-        if volume.load().size < LEAST_VOXELS:
-            continue
+    for volume in _large(paths):
         for row in scaling.measure(volume, repeats):
             print(f"{row['volume']:26}{row['codec']:16}", end="")
             for step in ("encode", "decode"):
@@ -125,7 +139,7 @@ def by_stage(paths: list[Path]) -> list[Record]:
     """Nanoseconds a voxel of one thread, for the first volume that is large enough."""
     import volcodec
 
-    volume = next(v for v in volumes.find(paths, None) if v.load().size >= LEAST_VOXELS)
+    volume = next(_large(paths))
     values = volume.load()
     rows = []
     codec = volcodec.Codec(threads=1)
@@ -222,7 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", nargs="*", type=Path, help="files or folders of volumes")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--only", default="volumes,threads,stages,sizes,command")
+    parser.add_argument("--only", default="volumes,threads,psnr,stages,sizes,command")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     results: Record = {}
@@ -234,6 +248,8 @@ def main() -> int:
             results[study] = beside_peers(options.data, options.repeats)
         elif study == "threads":
             results[study] = by_threads(options.data, _TURNS * options.repeats)
+        elif study == "psnr":
+            results[study] = at_equal_psnr(options.data)
         elif study == "stages":
             results[study] = by_stage(options.data)
         elif study == "sizes":
