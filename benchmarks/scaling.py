@@ -58,10 +58,12 @@ def measure(volume: Measured, repeats: int) -> list[Record]:
 
 def _row(volume: Measured, name: str, effort: int, count: int, repeats: int) -> Record:
     context = multiprocessing.get_context("spawn")
-    pipes = []
+    pipes, workers = [], []
     for _ in range(count):
         near, far = context.Pipe()
-        context.Process(target=_serve, args=(far, volume, effort), daemon=True).start()
+        workers.append(context.Process(target=_serve, args=(far, volume, effort), daemon=True))
+        workers[-1].start()
+        far.close()  # so that a process that dies is heard of
         pipes.append(near)
     for pipe in pipes:
         pipe.recv()
@@ -77,8 +79,9 @@ def _row(volume: Measured, name: str, effort: int, count: int, repeats: int) -> 
         for step in _STEPS:
             for way, counts in ways.items():
                 found[step, way].append(seconds(step, *counts))
-    for pipe in pipes:
+    for pipe, worker in zip(pipes, workers, strict=True):
         pipe.send(None)
+        worker.join()
     row: Record = {"volume": volume.name, "codec": name, "threads": count, "repeats": repeats}
     for step in _STEPS:
         for kind, of in (("median", statistics.median), ("least", min)):

@@ -53,6 +53,11 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "drafts decide": (waves(4.0, slice(20, 44), np.uint8), {"lossless": True}),
     "masks decide under a bound": (waves(4.0, slice(20, 44), np.float32), {"rel_error": 1e-2}),
     "masks are dear": (speckled(), {"rel_error": 1e-1}),
+    "many samples": (speckled()[:32, :32, :32], {"rel_error": 1e-1, "tile": 8}),
+    "a quality, drafted": (
+        waves(4.0, slice(20, 44), np.float32)[:16, :16, 12:28],
+        {"psnr": 50.0, "effort": 8, "tile": 8},
+    ),
     "all bits": (waves(4.0, slice(20, 44), np.float32), {"lossless": True}),
     "a quality": (waves(4.0, slice(20, 44), np.float32), {"psnr": 50.0}),
 }
@@ -61,9 +66,10 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_file_is_that_of_one_thread(name: str) -> None:
     volume, target = CASES[name]
-    one = Codec().encode(volume, tile=32, threads=1, **target)
-    assert Codec().encode(volume, tile=32, threads=2, **target) == one
-    assert Codec().encode(volume, tile=32, threads=5, **target) == one
+    target = {"tile": 32, **target}
+    one = Codec().encode(volume, threads=1, **target)
+    assert Codec().encode(volume, threads=2, **target) == one
+    assert Codec().encode(volume, threads=5, **target) == one
     assert not [t for t in threading.enumerate() if t.name.startswith("volcodec")]
 
 
@@ -82,7 +88,7 @@ def test_what_was_begun_in_vain_is_dropped(
     del seen[:]
     assert Codec().encode(volume, lossless=True, tile=32, threads=threads) == one
     assert len([s for s in seen if len(s.banks) == 2]) == TILES
-    assert len([s for s in seen if s.banks == ("predicted",)]) == threads - 1
+    assert len([s for s in seen if s.banks == ("predicted",)]) <= threads - 1
 
 
 def failing(when: Callable[[Settings], bool], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_the_heaviest_begin_first_and_the_last_are_finished_late() -> None:
 
     def begin(i: int) -> int:
         if i == 5:
-            waits.wait()
+            assert waits.wait(60)
         return say("b", i)
 
     def finish(i: int) -> int:

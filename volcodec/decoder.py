@@ -29,6 +29,7 @@ from .transform.pyramid import MAX_LEVELS
 from .values import Mapping
 
 Progress = Callable[[int, int, str], None]
+_WAITING = 1 << 24  # voxels up to which decoded tiles may wait in memory for those before them
 _KEPT = 1 << 25  # voxels of a frame up to which the tiles of the last one are kept for the next
 
 
@@ -218,7 +219,7 @@ class VolumeDecoder:
         """What tiles of a frame, whose first tile is given, take to decode, about: a voxel as much
         as a bit. None where they are too many to wait for each other in memory."""
         voxels = [math.prod(box_shape(box)) for _, box in wanted]
-        if sum(voxels) > _KEPT:
+        if sum(voxels) > _WAITING:
             return None
         index = self.reader.index
         starts = [first + place for place, _ in wanted]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -40,8 +39,8 @@ class Foresight(Tiles):
         """The settings that the tiles say are best, exact support as the options wish."""
         s = self._common(s)
         masks = self._masks(s)
-        with self._running_ahead(s, masks):
-            s = self._foreseen(s)
+        self._run_ahead_of(s, masks)
+        s = self._foreseen(s)
         exact = targets.with_support(s, self.background, self.look(), self.dtype)
         if masks is None:
             return self._sampled(exact, s)
@@ -92,9 +91,8 @@ class Foresight(Tiles):
             return exact
         return s if heavy(self._sample(chosen, s, lambda t: s if heavy(t) else exact)) else exact
 
-    @contextmanager
-    def _running_ahead(self, s: Settings, masks: bool | None) -> Iterator[None]:
-        """While this thread finds out how tiles are coded, others code some in the likely way.
+    def _run_ahead_of(self, s: Settings, masks: bool | None) -> None:
+        """While this thread finds out how tiles are coded, let others code some in the likely way.
 
         Where the lattice is kept, that is the closed loop: it has won for every volume so far.
         """
@@ -102,10 +100,6 @@ class Foresight(Tiles):
             if masks:
                 s = targets.with_support(s, self.background, self.look(), self.dtype)
             self._run_ahead(replace(s, banks=("predicted",), both=False))
-        try:
-            yield
-        finally:
-            self._ahead = False
 
     def _free(self, s: Settings) -> bool:
         """Whether coding keeps the support by itself, without masks."""

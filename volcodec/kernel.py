@@ -24,11 +24,12 @@ def begin() -> None:
 
     Without SciPy: where it is installed, Numba looks in it for BLAS as its first function is
     called, which takes a fifth of a second; no kernel multiplies matrices. And with little
-    optimisation (unless NUMBA_OPT says how much) of what isn't compiled yet: loops that matter are
-    vectors already, so that more takes a quarter longer and gives nothing.
+    optimisation (unless NUMBA_OPT says how much) of what isn't compiled yet, which is then kept for
+    all: loops that matter are vectors already, so that more takes a quarter longer and gives
+    nothing.
     """
-    if os.environ.setdefault("NUMBA_OPT", "1") == "1":
-        config.reload_config()
+    if "NUMBA_OPT" not in os.environ:
+        config.OPT = type(config.OPT)(1)
     if _BLAS not in sys.modules:
         sys.modules[_BLAS] = None  # type: ignore[assignment]
         try:

@@ -56,8 +56,7 @@ class Tiles:
         self._look: Survey | None = None
         # tiles that are coded, or being coded, before it is known by which settings they shall be
         self._begun: dict[Settings, dict[int, Future[Tile]]] = {}
-        self._pools: list[ThreadPoolExecutor] = []  # where they are coded
-        self._ahead = False  # whether all threads but one are at such tiles
+        self._pool: ThreadPoolExecutor | None = None  # where they are coded
 
     def _background(self) -> float:
         """The background as a value of the dtype: floats are rounded to it."""
@@ -81,11 +80,10 @@ class Tiles:
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
         indices = list(indices)
-        threads = 1 if self._ahead else self.options.threads
         weights: list[int] | None = None
         if self._look is not None and self.small and len(self.frames) == 1:
             weights = [self._look.busy[i] for i in indices]
-        results = ordered_map(work, indices, threads, weights)
+        results = ordered_map(work, indices, self.options.threads, weights)
         return self._told(results, len(indices), stage)
 
     def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
@@ -200,35 +198,32 @@ class Tiles:
         sources = [frame for frame in self.frames if not isinstance(frame, WorkingSource)]
         return self.small and len(sources) == 1 == len(self.frames)
 
-    def _pool(self, threads: int) -> ThreadPoolExecutor:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="volcodec")
-        self._pools.append(pool)
-        return pool
-
-    def _begin(
-        self, pool: ThreadPoolExecutor, indices: Iterable[int], s: Settings
-    ) -> dict[int, Future[Tile]]:
-        """Begin to code those tiles in a pool that aren't begun; all that are."""
+    def _begin(self, indices: Iterable[int], s: Settings) -> dict[int, Future[Tile]]:
+        """Begin to code those tiles that aren't begun, in threads; all that are."""
+        if self._pool is None:
+            threads = thread_count(self.options.threads)
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="volcodec")
+        coder = self.coder
         begun = self._begun.setdefault(s, {})
         for i in indices:
             if i not in begun:
-                begun[i] = pool.submit(lambda i: self.coder.encode(self._read(i), s), i)
+                begun[i] = self._pool.submit(lambda i: coder.encode(self._read(i), s), i)
         return begun
 
     def _run_ahead(self, s: Settings) -> None:
         """Let all threads but this one begin the fullest tiles."""
         others = thread_count(self.options.threads) - 1
         if others and self._at_hand:
-            self._begin(self._pool(others), self._fullest()[:others], s)
-            self._ahead = True
+            self._begin(self._fullest()[:others], s)
 
     def _sample(
         self, indices: Sequence[int], s: Settings, likely: Likely | None = None
     ) -> dict[int, Tile]:
         """Tiles, coded, at least those asked for.
 
-        They are used again if these become the settings of the file. Threads that have none of them
-        left to code go on by the settings that are ``likely`` after those that are done.
+        They are used again if these become the settings of the file. Once some are done, threads
+        that have none left to code go on by the settings that these say are ``likely``: with the
+        same tiles first, where those settings have not been tried, else with the fullest.
         """
         threads = thread_count(self.options.threads)
         if threads == 1 or not self._at_hand or likely is None:
@@ -237,28 +232,38 @@ class Tiles:
             self._begun[s] = {i: finished(tile) for i, tile in tiles.items()}
             return tiles
         fullest = self._fullest()
-        pool = self._pool(threads)
-        begun = self._begin(pool, [i for i in fullest if i in indices], s)
+        begun = self._begin([i for i in fullest if i in indices], s)
+        self._progress(0, len(indices), "support")
         left = {begun[i] for i in indices}
         while left:
-            complete, left = wait(left, return_when=FIRST_COMPLETED)
+            _, left = wait(left, return_when=FIRST_COMPLETED)
             done = {i: begun[i].result() for i in indices if begun[i] not in left}
+            self._progress(len(done), len(indices), "support")
             then = likely(done)
-            others = [i for i in fullest if i in indices or then == s]
+            under_way = sum(not tile.done() for tile in self._all_begun())
+            others = [i for i in fullest if i in indices]
+            others += fullest if then in self._begun else []
             others = [i for i in others if i not in self._begun.get(then, {})]
-            self._begin(pool, others[: len(complete)] if left else (), then)
+            if left:
+                self._begin(others[: max(0, threads - under_way)], then)
         return done
 
     def _taken(self, s: Settings) -> dict[int, Future[Tile]]:
         """Tiles that were begun by these settings; they are given once, and all others dropped."""
         taken = self._begun.pop(s, {})
+        for tile in self._all_begun():
+            tile.cancel()
         self._begun.clear()
         return taken
 
+    def _all_begun(self) -> list[Future[Tile]]:
+        return [tile for tiles in self._begun.values() for tile in tiles.values()]
+
     def _settle(self) -> None:
         """Wait for threads that are at tiles which aren't needed."""
-        for pool in self._pools:
-            pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
 
 def _without_coder(work: Callable[[np.ndarray], Any], _: TileCoder, values: np.ndarray) -> Any:

@@ -164,7 +164,7 @@ class DeviceEncoder(VolumeEncoder):
         together = self.count <= tiles_at_once(box_shape(self.per_frame[0]), self.device)
         tiles = self._encoded(list(range(self.count) if together else indices), s, "support")
         self._begun[s] = {i: finished(tile) for i, tile in tiles.items()}
-        return tiles
+        return {i: tiles[i] for i in indices}
 
     def _encoded(self, indices: list[int], s: Settings, stage: str) -> dict[int, Tile]:
         shapes: dict[Shape, list[int]] = {}
