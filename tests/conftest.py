@@ -19,6 +19,7 @@ from hypothesis import settings
 from volumes import blobs
 
 import volcodec
+from volcodec.tilecoder import Settings, TileCoder
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("explore", deadline=None, print_blob=True)
@@ -31,6 +32,20 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "test"
 def codec() -> volcodec.Codec:
     """The shipped model, one thread."""
     return volcodec.Codec("density", threads=1)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that tiles are coded with, one entry a tile."""
+    found: list[Settings] = []
+    write = TileCoder.write
+
+    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
+        found.append(s)
+        return write(self, values, before, s)
+
+    monkeypatch.setattr(TileCoder, "write", noted)
+    return found
 
 
 @pytest.fixture(scope="session")

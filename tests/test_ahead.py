@@ -31,23 +31,6 @@ def speckled() -> np.ndarray:
     return values
 
 
-class Seen(list[Settings]):
-    """The settings that tiles are coded with, one entry a tile."""
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    found = Seen()
-    write = TileCoder.write
-
-    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
-        found.append(s)
-        return write(self, values, before, s)
-
-    monkeypatch.setattr(TileCoder, "write", noted)
-    return found
-
-
 CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "no zeros": (waves(4.0, slice(0), np.uint8), {"lossless": True}),
     "drafts decide": (waves(4.0, slice(20, 44), np.uint8), {"lossless": True}),
@@ -73,19 +56,19 @@ def test_the_file_is_that_of_one_thread(name: str) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("volcodec")]
 
 
-def test_no_tile_is_coded_twice_where_the_likely_way_is_taken(seen: Seen) -> None:
+def test_no_tile_is_coded_twice_where_the_likely_way_is_taken(seen: list[Settings]) -> None:
     Codec().encode(waves(4.0, slice(0), np.uint8), lossless=True, tile=32, threads=3)
     assert len(seen) == TILES
 
 
 @pytest.mark.parametrize("threads", [2, 6])
 def test_what_was_begun_in_vain_is_dropped(
-    threads: int, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    threads: int, seen: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume = waves(4.0, slice(0), np.uint8)
     monkeypatch.setattr(foresight, "_MARGINS", {"predicted": 1.0, "lattice": 0.0})  # never clear
     one = Codec().encode(volume, lossless=True, tile=32, threads=1)
-    del seen[:]
+    seen.clear()
     assert Codec().encode(volume, lossless=True, tile=32, threads=threads) == one
     assert len([s for s in seen if len(s.banks) == 2]) == TILES
     assert len([s for s in seen if s.banks == ("predicted",)]) <= threads - 1
@@ -123,7 +106,7 @@ def test_what_fails_while_masks_are_tried(exact: bool, monkeypatch: pytest.Monke
     assert not [t for t in threading.enumerate() if t.name.startswith("volcodec")]
 
 
-def test_masks_are_dear(seen: Seen) -> None:
+def test_masks_are_dear(seen: list[Settings]) -> None:
     volume, target = CASES["masks are dear"]
     Codec().encode(volume, tile=32, threads=2, **target)
     assert {s.exact for s in seen} == {True, False}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from volumes import random_of
 
 from volcodec import Codec, foresight, models
 from volcodec.entropy.products import NARROWEST, ups_of
-from volcodec.tilecoder import Settings, TileCoder
+from volcodec.tilecoder import Settings
 
 
 def waves(period: float, noise: float, dtype: type) -> np.ndarray:
@@ -18,20 +16,6 @@ def waves(period: float, noise: float, dtype: type) -> np.ndarray:
     z, y, x = np.mgrid[:64, :64, :64] / period
     values = 100 + 40 * (np.sin(x) + np.sin(y + z / 2)) + noise * random_of("w").random(x.shape)
     return values.astype(dtype)
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings that tiles are coded with."""
-    found: list[Settings] = []
-    write = TileCoder.write
-
-    def noted(self: TileCoder, values: np.ndarray, before: Any, s: Settings) -> Any:
-        found.append(s)
-        return write(self, values, before, s)
-
-    monkeypatch.setattr(TileCoder, "write", noted)
-    return found
 
 
 def test_the_closed_loop_alone_gives_the_same_file(
