@@ -45,7 +45,7 @@ from volcodec.bench.workers import JobError, run_jobs
 Record = dict[str, Any]
 LEAST_VOXELS = 5_000_000
 CODECS = {"volcodec": "density", throughput.FAST: "density", "sperr": "", "sz3": "", "zfp": ""}
-_TURNS = 3  # repeats of the study of threads, for each that is asked for: they are short
+_TURNS = 7  # repeats of the study of threads, for each that is asked for: they are short
 SIZES = (32, 64, 128, 256, 512)
 # functions by the stage they belong to; what is left is called "other"
 STAGES = {

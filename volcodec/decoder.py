@@ -183,37 +183,46 @@ class VolumeDecoder:
         write: Callable[[Box, np.ndarray], None],
         on_damage: str = "raise",
         progress: Progress | None = None,
+        in_turn: bool = True,
     ) -> list[int]:
-        """Hand each tile's part of ``region`` to ``write``; returns the damaged tiles."""
+        """Hand each tile's part of ``region`` to ``write``; returns the damaged tiles.
+
+        In the order of the tiles, from the caller's thread; unless ``in_turn``, from the thread
+        that decoded it, as soon as it has.
+        """
         h = self.header
         per_frame = math.prod(h.grid)
         wanted = list(self.tiles_in(region, level))
         damaged: list[int] = []
 
-        def work(item: tuple[int, Box]) -> tuple[int, Box, np.ndarray | None]:
+        def work(item: tuple[int, Box]) -> Callable[[], None] | None:
             place, box = item
+            index = frame * per_frame + place
+            both = overlap(coarse_box(box, level), region)
+            assert both is not None
+            inner, outer = both
             try:
-                return place, box, self.tile(frame * per_frame + place, box_shape(box), level)
+                values = self.tile(index, box_shape(box), level)
             except FormatError:
                 if on_damage != "fill":
                     raise
-                return place, box, None
+                damaged.append(index)
+                values = np.full(box_shape(coarse_box(box, level)), self.fill_value())
+            if in_turn:
+                return lambda: write(outer, values[inner])
+            write(outer, values[inner])
+            return None
 
         if progress:
             progress(0, len(wanted), "decode")
         weights = self._weights(frame * per_frame, wanted)
         found = ordered_map(work, wanted, self.threads, weights)
-        for done, (place, box, values) in enumerate(found, 1):
-            both = overlap(coarse_box(box, level), region)
-            assert both is not None
-            inner, outer = both
-            if values is None:
-                damaged.append(frame * per_frame + place)
-                values = np.full(box_shape(coarse_box(box, level)), self.fill_value())
-            write(outer, values[inner])
+        for done, hand_over in enumerate(found, 1):
+            if hand_over is not None:
+                hand_over()
             if progress:
                 progress(done, len(wanted), "decode")
-        return damaged
+        return sorted(damaged)
 
     def _weights(self, first: int, wanted: list[tuple[int, Box]]) -> list[int] | None:
         """What tiles of a frame, whose first tile is given, take to decode, about: a voxel as much
@@ -242,7 +251,7 @@ class VolumeDecoder:
             def write(box: Box, values: np.ndarray, part: np.ndarray = part) -> None:
                 part[box] = values
 
-            damaged += self.read(frame, region, level, write, on_damage, progress)
+            damaged += self.read(frame, region, level, write, on_damage, progress, False)
         return damaged
 
     def frame_of(self, frame: int | None) -> list[int]:
