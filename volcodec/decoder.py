@@ -215,7 +215,7 @@ class VolumeDecoder:
 
         if progress:
             progress(0, len(wanted), "decode")
-        weights = self._weights(frame * per_frame, wanted)
+        weights = self._weights(frame * per_frame, wanted, waiting=in_turn)
         found = ordered_map(work, wanted, self.threads, weights)
         for done, hand_over in enumerate(found, 1):
             if hand_over is not None:
@@ -224,11 +224,14 @@ class VolumeDecoder:
                 progress(done, len(wanted), "decode")
         return sorted(damaged)
 
-    def _weights(self, first: int, wanted: list[tuple[int, Box]]) -> list[int] | None:
+    def _weights(
+        self, first: int, wanted: list[tuple[int, Box]], waiting: bool
+    ) -> list[int] | None:
         """What tiles of a frame, whose first tile is given, take to decode, about: a voxel as much
-        as a bit. None where they are too many to wait for each other in memory."""
+        as a bit. None where they would be ``waiting`` for each other in memory, too many of them.
+        """
         voxels = [math.prod(box_shape(box)) for _, box in wanted]
-        if sum(voxels) > _WAITING:
+        if waiting and sum(voxels) > _WAITING:
             return None
         index = self.reader.index
         starts = [first + place for place, _ in wanted]

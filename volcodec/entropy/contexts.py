@@ -65,7 +65,7 @@ class LevelState(NamedTuple):
 def roomy(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Zeros, with memory behind them that vectors may reach into."""
     size = math.prod(shape)
-    out = np.empty(size + SLACK, dtype)
+    out: np.ndarray = np.empty(size + SLACK, dtype)
     out[:] = 0  # unlike numpy.zeros, this lets other threads run
     return out[:size].reshape(shape)
 
