@@ -49,8 +49,10 @@ def _serve(pipe: Connection, volume: Measured, effort: int) -> None:
 def measure(volume: Measured, repeats: int) -> list[Record]:
     """For each effort and step: seconds of one thread, of all, and of as many processes at once.
 
-    ``threads_gain``: how many times the speed of one thread all threads have, by the medians, and
-    by the least of the repeats; ``processes_gain``: the same of the processes together.
+    ``threads_gain``: how many times the speed of one thread all threads have; ``processes_gain``:
+    the same of the processes together. Under ``median``, that of the gains turn by turn, for the
+    machine is a slow one in one minute and a fast one in the next; under ``least``, by the least
+    seconds of all turns.
     """
     count = thread_count(None)
     return [_row(volume, name, effort, count, repeats) for name, effort in EFFORTS.items()]
@@ -75,10 +77,11 @@ def _row(volume: Measured, name: str, effort: int, count: int, repeats: int) -> 
 
     ways = {"one": (1, 1), "threads": (count, 1), "processes": (1, count)}
     found: dict[tuple[str, str], list[float]] = {(s, w): [] for s in _STEPS for w in ways}
-    for _ in range(repeats):
+    for turn in range(repeats):
+        order = list(ways) if turn % 2 else list(ways)[::-1]
         for step in _STEPS:
-            for way, counts in ways.items():
-                found[step, way].append(seconds(step, *counts))
+            for way in order:
+                found[step, way].append(seconds(step, *ways[way]))
     for pipe, worker in zip(pipes, workers, strict=True):
         pipe.send(None)
         worker.join()
@@ -86,11 +89,15 @@ def _row(volume: Measured, name: str, effort: int, count: int, repeats: int) -> 
     for step in _STEPS:
         for kind, of in (("median", statistics.median), ("least", min)):
             one, threads, processes = (of(found[step, way]) for way in ways)
+            gains = one / threads, count * one / processes
+            if kind == "median":
+                turns = list(zip(*(found[step, way] for way in ways), strict=True))
+                gains = of([a / b for a, b, _ in turns]), of([count * a / c for a, _, c in turns])
             row[f"{step}_{kind}"] = {
                 "one_s": rounded(one, 4),
                 "threads_s": rounded(threads, 4),
                 "processes_s": rounded(processes, 4),
-                "threads_gain": rounded(one / threads, 3),
-                "processes_gain": rounded(count * one / processes, 3),
+                "threads_gain": rounded(gains[0], 3),
+                "processes_gain": rounded(gains[1], 3),
             }
     return row

@@ -12,8 +12,8 @@ from . import models, preview
 from .container import Header, Reader
 from .errors import FormatError, InputError, ModelError
 from .models import Model
-from .parallel import ordered_map
-from .tiledecoder import CONSTANT, FOLLOWS, GROUP, RAW, RESTORED, WHOLE, Frame, TileDecoder
+from .parallel import ordered_map, staged_map
+from .tiledecoder import CONSTANT, FOLLOWS, GROUP, RAW, RESTORED, WHOLE, Begun, Frame, TileDecoder
 from .tiles import (
     Box,
     Shape,
@@ -138,6 +138,10 @@ class VolumeDecoder:
 
     def tile(self, index: int, shape: Shape, level: int) -> np.ndarray:
         """One tile of ``shape`` at ``level``, native dtype; FormatError where it is damaged."""
+        return self._finish(index, self._begin(index, shape, level))
+
+    def _begin(self, index: int, shape: Shape, level: int) -> Begun | np.ndarray:
+        """The first half of that, which takes by far the longer; all of it where ``level`` > 0."""
         h = self.header
         entry = self.reader.index[index]
         coding = entry.coding
@@ -155,9 +159,16 @@ class VolumeDecoder:
                     coder, coding, tuple(streams), shape, self.settings, level, whole, before,
                     restored,
                 )  # fmt: skip
-            values = coder.decode(coding, tuple(streams), shape, self.settings, before, restored)
+            return coder.begin(coding, tuple(streams), shape, self.settings, before, restored)
         except FormatError as error:
             raise FormatError(f"tile {index}: {error}") from None
+
+    def _finish(self, index: int, begun: Begun | np.ndarray) -> np.ndarray:
+        """The second half."""
+        if isinstance(begun, np.ndarray):
+            return begun
+        h = self.header
+        values = self.coder().finish(begun, self.settings)
         if h.frames > 1 and math.prod(h.shape) <= _KEPT:
             self._kept[index % math.prod(h.grid)] = index, values
         return values
@@ -195,44 +206,47 @@ class VolumeDecoder:
         wanted = list(self.tiles_in(region, level))
         damaged: list[int] = []
 
-        def work(item: tuple[int, Box]) -> Callable[[], None] | None:
+        def begin(item: tuple[int, Box]) -> tuple[int, Box, Begun | np.ndarray]:
             place, box = item
-            index = frame * per_frame + place
-            both = overlap(coarse_box(box, level), region)
-            assert both is not None
-            inner, outer = both
+            index, shape = frame * per_frame + place, box_shape(box)
             try:
-                values = self.tile(index, box_shape(box), level)
+                return index, box, self._begin(index, shape, level)
             except FormatError:
                 if on_damage != "fill":
                     raise
                 damaged.append(index)
-                values = np.full(box_shape(coarse_box(box, level)), self.fill_value())
+                return index, box, np.full(box_shape(coarse_box(box, level)), self.fill_value())
+
+        def finish(begun: tuple[int, Box, Begun | np.ndarray]) -> tuple[Box, np.ndarray] | None:
+            index, box, half = begun
+            both = overlap(coarse_box(box, level), region)
+            assert both is not None
+            inner, outer = both
+            part = outer, self._finish(index, half)[inner]
             if in_turn:
-                return lambda: write(outer, values[inner])
-            write(outer, values[inner])
+                return part
+            write(*part)
             return None
 
         if progress:
             progress(0, len(wanted), "decode")
-        weights = self._weights(frame * per_frame, wanted, waiting=in_turn)
-        found = ordered_map(work, wanted, self.threads, weights)
-        for done, hand_over in enumerate(found, 1):
-            if hand_over is not None:
-                hand_over()
+        voxels = [math.prod(box_shape(box)) for _, box in wanted]
+        found: Iterator[tuple[Box, np.ndarray] | None]
+        if in_turn and sum(voxels) > _WAITING:  # tiles would wait in memory for those before them
+            found = ordered_map(lambda item: finish(begin(item)), wanted, self.threads)
+        else:
+            weights = self._weights(frame * per_frame, wanted, voxels)
+            found = staged_map((begin, finish), wanted, self.threads, weights)
+        for done, part in enumerate(found, 1):
+            if part is not None:
+                write(*part)
             if progress:
                 progress(done, len(wanted), "decode")
         return sorted(damaged)
 
-    def _weights(
-        self, first: int, wanted: list[tuple[int, Box]], waiting: bool
-    ) -> list[int] | None:
+    def _weights(self, first: int, wanted: list[tuple[int, Box]], voxels: list[int]) -> list[int]:
         """What tiles of a frame, whose first tile is given, take to decode, about: a voxel as much
-        as a bit. None where they would be ``waiting`` for each other in memory, too many of them.
-        """
-        voxels = [math.prod(box_shape(box)) for _, box in wanted]
-        if waiting and sum(voxels) > _WAITING:
-            return None
+        as a bit."""
         index = self.reader.index
         starts = [first + place for place, _ in wanted]
         sizes = [index.start(i + 1) - index.start(i) for i in starts]

@@ -87,6 +87,7 @@ class VolumeEncoder(Foresight):
 
     def encode(self) -> tuple[Header, list[Tile]]:
         """Header and tiles of the whole volume, in memory."""
+        self._gather()
         try:
             return self._encoded_whole()
         finally:

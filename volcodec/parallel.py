@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from typing import Protocol, TypeVar
+from contextlib import contextmanager
+from functools import cache, reduce
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from .errors import InputError
 
 T = TypeVar("T")
-H = TypeVar("H")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-_LAST = 2  # items a thread that are finished when all are begun
+_LAST = 2  # items a thread that go through each stage together
 
 
 class Pending(Protocol[R_co]):
@@ -67,15 +67,12 @@ def ordered_map(
     work: Callable[[T], R],
     items: Iterable[T],
     threads: int | None,
-    weights: Sequence[float] | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Iterator[R]:
     """``map(work, items)`` over a pool of threads, at most two items a thread ahead.
 
-    Given ``weights``, what each item costs, all are begun at once, the heaviest first, so that no
-    thread is left with a long one at the end; results come in the order of the items all the same.
-
-    The pool lives only as long as the iteration, so that a process may fork between calls. What
-    ``work`` raises is raised here, and the items after it are given up.
+    Without a ``pool`` one is made, which lives only as long as the iteration, so that a process may
+    fork between calls. What ``work`` raises is raised here, and the items after it are given up.
     """
     keep_freed_memory()
     todo = list(items)
@@ -83,48 +80,72 @@ def ordered_map(
     if count <= 1:
         yield from map(work, todo)
         return
-    pool = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
-    try:
-        if weights is None:
-            yield from ordered(lambda item: pool.submit(work, item), todo, 2 * count)
-        else:
-            heaviest = sorted(range(len(todo)), key=lambda i: -weights[i])
-            begun = {i: pool.submit(work, todo[i]) for i in heaviest}
-            for i in range(len(todo)):
-                yield begun.pop(i).result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with _threads(count, pool) as workers:
+        yield from ordered(lambda item: workers.submit(work, item), todo, 2 * count)
 
 
-def balanced_map(
-    begin: Callable[[T], H],
-    finish: Callable[[H], R],
-    items: Iterable[T],
+def staged_map(
+    stages: Sequence[Callable[[Any], Any]],
+    items: Sequence[Any],
     threads: int | None,
     weights: Sequence[float],
-) -> Iterator[R]:
-    """``finish(begin(item))`` of all items, in order, over a pool of threads.
+    ready: Mapping[int, Pending[Any]] | None = None,
+    pool: ThreadPoolExecutor | None = None,
+) -> Iterator[Any]:
+    """What the last of the ``stages`` makes of each item, in order, over a pool of threads.
 
-    All are begun at once, the heaviest first; the last ones are finished when all are begun, so
-    that the threads, which come to the end at different times, find something small to do.
+    The first stage takes the item, each other what the one before gives. All items but those
+    ``ready``, by their places, are begun at once, in the order of their ``weights``, the heaviest
+    first. The last of them go through a stage when all are through the one before, or being taken
+    through, so that threads, which come to the end at different times, find something small to do.
+    For the rest see :func:`ordered_map`.
     """
     keep_freed_memory()
-    todo = list(items)
-    count = min(thread_count(threads), len(todo))
+    given = ready or {}
+    todo = sorted((i for i in range(len(items)) if i not in given), key=lambda i: -weights[i])
+    count = min(thread_count(threads), len(items))
     if count <= 1:
-        yield from (finish(begin(item)) for item in todo)
+        for i, item in enumerate(items):
+            yield given[i].result() if i in given else reduce(lambda v, f: f(v), stages, item)
         return
-    pool = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
+    late = set(todo[-_LAST * count :])
+    made: dict[int, Future[Any]] = {i: Future() for i in todo}
+
+    def go_on(i: int, value: Any, stage: int) -> None:
+        try:
+            while stage < len(stages):
+                value = stages[stage](value)
+                stage += 1
+                if i in late and stage < len(stages):
+                    workers.submit(go_on, i, value, stage)
+                    return
+        except BaseException as error:
+            made[i].set_exception(error)
+            return
+        made[i].set_result(value)
+
+    with _threads(count, pool) as workers:
+        begun = [workers.submit(go_on, i, items[i], 0) for i in todo]
+        try:
+            for i in range(len(items)):
+                yield given[i].result() if i in given else made[i].result()
+                made.pop(i, None)
+        finally:
+            for future in begun:
+                future.cancel()
+
+
+@contextmanager
+def _threads(count: int, pool: ThreadPoolExecutor | None) -> Iterator[ThreadPoolExecutor]:
+    """``pool``, or so many threads for a while."""
+    if pool is not None:
+        yield pool
+        return
+    own = ThreadPoolExecutor(count, thread_name_prefix="volcodec")
     try:
-        heaviest = sorted(range(len(todo)), key=lambda i: -weights[i])
-        first, last = heaviest[: -_LAST * count], heaviest[-_LAST * count :]
-        done = {i: pool.submit(lambda i: finish(begin(todo[i])), i) for i in first}
-        halves = {i: pool.submit(begin, todo[i]) for i in last}
-        done.update({i: pool.submit(lambda i: finish(halves.pop(i).result()), i) for i in last})
-        for i in range(len(todo)):
-            yield done.pop(i).result()
+        yield own
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        own.shutdown(wait=True, cancel_futures=True)
 
 
 def ordered(submit: Callable[[T], Pending[R]], items: Iterable[T], ahead: int) -> Iterator[R]:

@@ -38,6 +38,7 @@ from .tiledecoder import (
     UNET_CLASSIC,
     UNET_LEARNED,
     WHOLE,
+    Begun,
     Frame,
     TileDecoder,
     base_integers,
@@ -158,7 +159,8 @@ class Tile:
 @dataclass(frozen=True)
 class Written:
     """A tile that is coded, and not checked: its ``values``, what it may follow, what its streams
-    begin with, and the ways it is coded by, the smallest first."""
+    begin with, the ways it is coded by, the smallest first, and that one half decoded, or not yet.
+    """
 
     values: np.ndarray
     before: np.ndarray | None
@@ -166,6 +168,7 @@ class Written:
     front: tuple[bytes, bytes]
     flags: int
     candidates: list[Candidate]
+    begun: Begun | None = None
 
 
 class TileCoder:
@@ -192,10 +195,10 @@ class TileCoder:
         self, values: np.ndarray, before: np.ndarray | None, s: Settings
     ) -> tuple[Tile, np.ndarray]:
         """The same, and what it decodes to; it may follow ``before``, which is decoded already."""
-        return self.check(self.write(values, before, s), s)
+        return self.check(self.decode(self.write(values, before, s), s), s)
 
     def write(self, values: np.ndarray, before: np.ndarray | None, s: Settings) -> Written:
-        """The first half of that: the streams."""
+        """The first third of that: the streams."""
         specials = mask = b""
         whole = 0
         bits = s.mapping.domain == "bits"
@@ -209,17 +212,27 @@ class TileCoder:
         candidates = sorted(self._candidates(values, before, look, s), key=lambda c: c[0])
         return Written(values, before, look, (specials, mask), whole, candidates)
 
+    def decode(self, w: Written, s: Settings) -> Written:
+        """The second third: the streams of the smallest way are read again."""
+        if not w.candidates:
+            return w
+        _, coding, flags, body, trail = w.candidates[0]
+        return replace(w, begun=self._begun(w, coding, flags, (*w.front, *body), s, trail))
+
     def check(self, written: Written, s: Settings) -> tuple[Tile, np.ndarray]:
-        """The second half: decode the streams and measure; the first that keep the promise."""
+        """The last third: measure what they decode to; the first way that keeps the promise."""
         w = written
-        for _, coding, flags, body, trail in w.candidates:
-            base = w.before if flags & FOLLOWS else None
+        for i, (_, coding, flags, body, trail) in enumerate(w.candidates):
             streams = (*w.front, *body)
-            found = self._checked(w.values, base, coding, flags | w.flags, streams, s, trail)
+            begun = w.begun if i == 0 else None
+            if begun is None:
+                begun = self._begun(w, coding, flags, streams, s, trail)
+            found = self._measured(w.values, begun, coding, flags | w.flags, streams, s)
             if found is not None:
                 return found
         streams = (*w.front, self._raw(w.values, w.look), *(b"",) * s.scales)
-        found = self._checked(w.values, None, RAW, w.flags, streams, s)
+        begun = self._begun(w, RAW, 0, streams, s)
+        found = self._measured(w.values, begun, RAW, w.flags, streams, s)
         if found is not None:
             return found
         raise VolcodecError("a tile could not be coded within its bound: please report this")
@@ -268,17 +281,25 @@ class TileCoder:
         assert coder is not None
         return coder.spectrum(integers, levels), values.size
 
-    def _checked(
-        self, values: np.ndarray, before: np.ndarray | None, coding: int, flags: int,
-        streams: tuple[bytes, ...], s: Settings, trail: Trail | None = None,
-    ) -> tuple[Tile, np.ndarray] | None:  # fmt: skip
-        """Decode what was written and measure it; None where the promise does not hold."""
-        shape: tuple[int, int, int] = values.shape  # type: ignore[assignment]
-        restored = bool(flags & RESTORED)
+    def _begun(
+        self, w: Written, coding: int, flags: int, streams: tuple[bytes, ...], s: Settings,
+        trail: Trail | None = None,
+    ) -> Begun:  # fmt: skip
+        """A tile half decoded from what was written."""
+        shape: tuple[int, int, int] = w.values.shape  # type: ignore[assignment]
+        base = w.before if flags & FOLLOWS else None
+        asked = coding, streams, shape, s, base, bool(flags & RESTORED)
         try:
-            decoded = self.decoder.decode(coding, streams, shape, s, before, restored, trail)
+            return self.decoder.begin(*asked, trail)
         except StrayedError:  # other symbols: let what they decode to be measured
-            decoded = self.decoder.decode(coding, streams, shape, s, before, restored)
+            return self.decoder.begin(*asked)
+
+    def _measured(
+        self, values: np.ndarray, begun: Begun, coding: int, flags: int,
+        streams: tuple[bytes, ...], s: Settings,
+    ) -> tuple[Tile, np.ndarray] | None:  # fmt: skip
+        """Measure what was decoded; None where the promise does not hold."""
+        decoded = self.decoder.finish(begun, s)
         if s.mapping.domain == "bits":
             same = decoded.tobytes() == values.tobytes()
             tile = Tile(coding, flags, streams, 0.0, 0.0, values.size)

@@ -55,6 +55,20 @@ class Frame:
     spread: float = 0.0
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A tile half decoded: ``integers`` in ``unit`` (or ``values``, which need none), ``outliers``,
+    voxels that are ``masked`` and the ``classes`` of those that are special (None: there are none).
+    """
+
+    integers: np.ndarray | None = None
+    unit: float = 1.0
+    values: np.ndarray | None = None
+    outliers: np.ndarray | None = None
+    masked: np.ndarray | None = None
+    classes: np.ndarray | None = None
+
+
 class TileDecoder:
     """Decodes tiles with one model (None: constants and raw tiles only)."""
 
@@ -82,6 +96,13 @@ class TileDecoder:
         ``before``: those of the same tile in the frame before, where the tile follows it.
         ``restored``: whether a filter stands in front of scale 0. ``trail``: see ScaleCoder.
         """
+        return self.finish(self.begin(coding, streams, shape, f, before, restored, trail), f)
+
+    def begin(
+        self, coding: int, streams: tuple[bytes, ...], shape: Shape, f: Frame,
+        before: np.ndarray | None = None, restored: bool = False, trail: Trail | None = None,
+    ) -> Begun:  # fmt: skip
+        """The first half of that, which takes by far the longer: all that is read from streams."""
         m = f.mapping
         specials, mask, *scales, fix = streams
         restore: restoration.Filter | None = None
@@ -94,26 +115,33 @@ class TileDecoder:
         outliers = correction.decode(fix, shape)
         if before is not None and coding in (CONSTANT, RAW):
             raise FormatError("a tile that is not coded by a bank claims to follow another")
-        if coding == CONSTANT:
-            out = _constant_tile(scales, shape, m)
-        elif coding == RAW:
-            out = _raw_tile(scales, shape, m)
+        if coding in (CONSTANT, RAW):
+            read = _constant_tile if coding == CONSTANT else _raw_tile
+            return Begun(values=read(scales, shape, m), masked=masked, classes=classes)
+        hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
+        integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden, trail)
+        if restore is not None:
+            integers = restore.apply(integers, filter_step(coding, m))
+        return Begun(integers, unit, None, outliers, masked, classes)
+
+    def finish(self, begun: Begun, f: Frame) -> np.ndarray:
+        """The second half: the values that integers stand for, and those that have none."""
+        m = f.mapping
+        integers, unit, outliers = begun.integers, begun.unit, begun.outliers
+        if integers is None:
+            assert begun.values is not None
+            out = begun.values
+        elif m.domain == "bits":
+            out = from_ordered(integers, m.dtype)
         else:
-            hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
-            integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden, trail)
-            if restore is not None:
-                integers = restore.apply(integers, filter_step(coding, m))
-            if m.domain == "bits":
-                out = from_ordered(integers, m.dtype)
-            else:
-                out = m.to_values(integers, unit, outliers)
-                if f.exact and outliers is not None:
-                    out = other_side(out, m.to_values(integers, unit, None), outliers, f)
+            out = m.to_values(integers, unit, outliers)
+            if f.exact and outliers is not None:
+                out = other_side(out, m.to_values(integers, unit, None), outliers, f)
         if f.exact:
             out = np.where(out == m.dtype.type(f.background), beside(f, 1.0), out)
-        if masked is not None:
-            out[masked] = m.dtype.type(f.background)
-        if classes is not None:
+        if begun.masked is not None:
+            out[begun.masked] = m.dtype.type(f.background)
+        if (classes := begun.classes) is not None:
             out[classes == 1] = np.nan
             out[classes == 2] = np.inf
             out[classes == 3] = -np.inf

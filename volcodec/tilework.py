@@ -11,11 +11,11 @@ import numpy as np
 
 from .errors import InputError
 from .models import Model
-from .parallel import Pending, balanced_map, finished, ordered, ordered_map, thread_count
+from .parallel import Pending, finished, ordered, ordered_map, staged_map, thread_count
 from .request import Options, check_dtype, check_shape, usual_tile
 from .survey import Part, Survey, distance, survey
 from .survey import look as look_at
-from .tilecoder import Settings, Tile, TileCoder, Written
+from .tilecoder import Settings, Tile, TileCoder
 from .tiledecoder import GROUP
 from .tiles import Source, WorkingSource, boxes, tile_shape
 from .tiletask import TileTask, TileWork, tile_values
@@ -56,7 +56,7 @@ class Tiles:
         self._look: Survey | None = None
         # tiles that are coded, or being coded, before it is known by which settings they shall be
         self._begun: dict[Settings, dict[int, Future[Tile]]] = {}
-        self._pool: ThreadPoolExecutor | None = None  # where they are coded
+        self._pool: ThreadPoolExecutor | None = None
 
     def _background(self) -> float:
         """The background as a value of the dtype: floats are rounded to it."""
@@ -79,11 +79,12 @@ class Tiles:
         return tile_values(self.frames[frame].read(box), self.dtype)
 
     def _map(self, work: Callable[[int], Any], indices: Iterable[int], stage: str) -> Iterator[Any]:
-        indices = list(indices)
-        weights: list[int] | None = None
+        indices, threads = list(indices), self.options.threads
         if self._look is not None and self.small and len(self.frames) == 1:
             weights = [self._look.busy[i] for i in indices]
-        results = ordered_map(work, indices, self.options.threads, weights)
+            results = staged_map((work,), indices, threads, weights, pool=self._pool)
+        else:
+            results = ordered_map(work, indices, threads, self._pool)
         return self._told(results, len(indices), stage)
 
     def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
@@ -147,16 +148,14 @@ class Tiles:
             work = partial(TileCoder.encode, s=settings)
             return self._each(work, range(self.count), stage, ready)
 
-        def begin(i: int) -> Tile | Written:
-            if i in ready:
-                return ready.pop(i).result()
-            return self.coder.write(self._read(i), None, settings)
-
-        def finish(made: Tile | Written) -> Tile:
-            return made if isinstance(made, Tile) else self.coder.check(made, settings)[0]
-
-        indices, threads = range(self.count), self.options.threads
-        results = balanced_map(begin, finish, indices, threads, self.look().busy)
+        stages = (
+            lambda i: self.coder.write(self._read(i), None, settings),
+            partial(self.coder.decode, s=settings),
+            lambda decoded: self.coder.check(decoded, settings)[0],
+        )
+        results = staged_map(
+            stages, range(self.count), self.options.threads, self.look().busy, ready, self._pool
+        )
         return self._told(results, self.count, stage)
 
     def _following(self, settings: Settings, stage: str) -> Iterator[Tile]:
@@ -200,14 +199,11 @@ class Tiles:
 
     def _begin(self, indices: Iterable[int], s: Settings) -> dict[int, Future[Tile]]:
         """Begin to code those tiles that aren't begun, in threads; all that are."""
-        if self._pool is None:
-            threads = thread_count(self.options.threads)
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="volcodec")
-        coder = self.coder
+        coder, pool = self.coder, self._gather()
         begun = self._begun.setdefault(s, {})
         for i in indices:
             if i not in begun:
-                begun[i] = self._pool.submit(lambda i: coder.encode(self._read(i), s), i)
+                begun[i] = pool.submit(lambda i: coder.encode(self._read(i), s), i)
         return begun
 
     def _run_ahead(self, s: Settings) -> None:
@@ -259,8 +255,15 @@ class Tiles:
     def _all_begun(self) -> list[Future[Tile]]:
         return [tile for tiles in self._begun.values() for tile in tiles.values()]
 
+    def _gather(self) -> ThreadPoolExecutor:
+        """The threads that code all tiles, and look at them before, until they :meth:`_settle`."""
+        if self._pool is None:
+            threads = thread_count(self.options.threads)
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="volcodec")
+        return self._pool
+
     def _settle(self) -> None:
-        """Wait for threads that are at tiles which aren't needed."""
+        """Let threads end, once they are through with tiles which aren't needed."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
