@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -48,11 +51,16 @@ def test_items_that_are_ready_are_not_begun(threads: int) -> None:
     ready: dict[int, Future[int]] = {0: Future(), 7: finished(70)}
     found = staged_map((begin,), range(10), threads, WEIGHTS, ready)
     if threads > 1:  # the others don't wait for the first
-        threading.Timer(0.05, lambda: ready[0].set_result(len(begun))).start()
-        assert next(found) == 8
+
+        def when_all_are_begun() -> None:
+            while len(begun) < 8:
+                time.sleep(0.001)
+            ready[0].set_result(80)
+
+        threading.Thread(target=when_all_are_begun, daemon=True).start()
     else:
-        ready[0].set_result(8)
-        assert next(found) == 8
+        ready[0].set_result(80)
+    assert next(found) == 80
     assert list(found) == [-1, -2, -3, -4, -5, -6, 70, -8, -9]
     assert sorted(begun) == [1, 2, 3, 4, 5, 6, 8, 9]
 
@@ -115,3 +123,29 @@ def test_what_waits_is_given_up_when_an_item_fails() -> None:
         with pytest.raises(ValueError, match="no"):
             list(staged_map((begin,), range(200), 2, range(200, 0, -1), pool=threads))
         assert threads.submit(len, begun).result() < 50
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_kept_when_the_work_is_done(fails: bool) -> None:
+    class Volume:
+        """What work refers to."""
+
+    def seen_by_work() -> tuple[Callable[[int], int], weakref.ref[Volume]]:
+        volume = Volume()
+
+        def work(i: int) -> int:
+            if fails and i == 3:
+                raise ValueError("no")
+            return i + 0 * id(volume)
+
+        return work, weakref.ref(volume)
+
+    work, seen = seen_by_work()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no") if fails else nullcontext():
+            list(staged_map((work, work), range(10), 2, WEIGHTS))
+        del work
+        assert seen() is None
+    finally:
+        gc.enable()

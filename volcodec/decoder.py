@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -231,17 +232,18 @@ class VolumeDecoder:
         if progress:
             progress(0, len(wanted), "decode")
         voxels = [math.prod(box_shape(box)) for _, box in wanted]
-        found: Iterator[tuple[Box, np.ndarray] | None]
-        if in_turn and sum(voxels) > _WAITING:  # tiles would wait in memory for those before them
+        found: Generator[tuple[Box, np.ndarray] | None, None, None]
+        if sum(voxels) > _WAITING:
             found = ordered_map(lambda item: finish(begin(item)), wanted, self.threads)
         else:
             weights = self._weights(frame * per_frame, wanted, voxels)
             found = staged_map((begin, finish), wanted, self.threads, weights)
-        for done, part in enumerate(found, 1):
-            if part is not None:
-                write(*part)
-            if progress:
-                progress(done, len(wanted), "decode")
+        with closing(found):  # no thread writes any more when this raises
+            for done, part in enumerate(found, 1):
+                if part is not None:
+                    write(*part)
+                if progress:
+                    progress(done, len(wanted), "decode")
         return sorted(damaged)
 
     def _weights(self, first: int, wanted: list[tuple[int, Box]], voxels: list[int]) -> list[int]:

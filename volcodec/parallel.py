@@ -1,10 +1,10 @@
-"""Work on tiles in parallel threads, results in order, a bounded number ahead."""
+"""Work on tiles in parallel threads, results in order."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, reduce
@@ -68,7 +68,7 @@ def ordered_map(
     items: Iterable[T],
     threads: int | None,
     pool: ThreadPoolExecutor | None = None,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """``map(work, items)`` over a pool of threads, at most two items a thread ahead.
 
     Without a ``pool`` one is made, which lives only as long as the iteration, so that a process may
@@ -91,7 +91,7 @@ def staged_map(
     weights: Sequence[float],
     ready: Mapping[int, Pending[Any]] | None = None,
     pool: ThreadPoolExecutor | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """What the last of the ``stages`` makes of each item, in order, over a pool of threads.
 
     The first stage takes the item, each other what the one before gives. All items but those
@@ -110,29 +110,40 @@ def staged_map(
         return
     late = set(todo[-_LAST * count :])
     made: dict[int, Future[Any]] = {i: Future() for i in todo}
-
-    def go_on(i: int, value: Any, stage: int) -> None:
-        try:
-            while stage < len(stages):
-                value = stages[stage](value)
-                stage += 1
-                if i in late and stage < len(stages):
-                    workers.submit(go_on, i, value, stage)
-                    return
-        except BaseException as error:
-            made[i].set_exception(error)
-            return
-        made[i].set_result(value)
-
     with _threads(count, pool) as workers:
-        begun = [workers.submit(go_on, i, items[i], 0) for i in todo]
         try:
+            for i in todo:
+                workers.submit(_go_on, made[i], stages, items[i], workers if i in late else None)
             for i in range(len(items)):
-                yield given[i].result() if i in given else made[i].result()
-                made.pop(i, None)
+                yield given[i].result() if i in given else made.pop(i).result()
         finally:
-            for future in begun:
+            for future in made.values():
                 future.cancel()
+
+
+def _go_on(
+    made: Future[Any], stages: Sequence[Callable[[Any], Any]], value: Any,
+    workers: ThreadPoolExecutor | None,
+) -> None:  # fmt: skip
+    """Take ``value`` through the first of the ``stages``, and through the others: by and by, given
+    ``workers`` to do it. What they make of it is ``made``, unless that is cancelled."""
+    try:
+        while not made.cancelled():
+            value, stages = stages[0](value), stages[1:]
+            if not stages:
+                made.set_result(value)
+                return
+            if workers is not None:
+                try:
+                    workers.submit(_go_on, made, stages, value, workers)
+                    return
+                except RuntimeError:  # there are none any more: the interpreter ends
+                    workers = None
+    except BaseException as error:
+        if not made.cancelled():
+            made.set_exception(error)
+    finally:
+        del made  # which would hold an exception, which holds this frame
 
 
 @contextmanager
@@ -148,7 +159,9 @@ def _threads(count: int, pool: ThreadPoolExecutor | None) -> Iterator[ThreadPool
         own.shutdown(wait=True, cancel_futures=True)
 
 
-def ordered(submit: Callable[[T], Pending[R]], items: Iterable[T], ahead: int) -> Iterator[R]:
+def ordered(
+    submit: Callable[[T], Pending[R]], items: Iterable[T], ahead: int
+) -> Generator[R, None, None]:
     """The results of ``submit(item)``, in order, with at most ``ahead`` items under way."""
     waiting: deque[Pending[R]] = deque()
     try:
@@ -159,5 +172,5 @@ def ordered(submit: Callable[[T], Pending[R]], items: Iterable[T], ahead: int) -
         while waiting:
             yield waiting.popleft().result()
     finally:
-        for pending in waiting:
+        for pending in reversed(waiting):  # what waits for another is not begun without it
             pending.cancel()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from .tiletask import TileTask, TileWork, tile_values
 from .transform.pyramid import default_levels
 
 Progress = Callable[[int, int, str], None]
+Results = Generator[Any, None, None]
 Likely = Callable[[dict[int, Tile]], Settings]  # which settings tiles, coded, speak for
 _IN_MEMORY = 1 << 25  # voxels up to which a volume is coded in memory
 
@@ -82,17 +84,18 @@ class Tiles:
         indices, threads = list(indices), self.options.threads
         if self._look is not None and self.small and len(self.frames) == 1:
             weights = [self._look.busy[i] for i in indices]
-            results = staged_map((work,), indices, threads, weights, pool=self._pool)
+            results: Results = staged_map((work,), indices, threads, weights, pool=self._pool)
         else:
             results = ordered_map(work, indices, threads, self._pool)
         return self._told(results, len(indices), stage)
 
-    def _told(self, results: Iterator[Any], count: int, stage: str) -> Iterator[Any]:
+    def _told(self, results: Results, count: int, stage: str) -> Iterator[Any]:
         """``results``, of which there are ``count``, and progress with each."""
         self._progress(0, count, stage)
-        for done, out in enumerate(results, 1):
-            self._progress(done, count, stage)
-            yield out
+        with closing(results):
+            for done, out in enumerate(results, 1):
+                self._progress(done, count, stage)
+                yield out
 
     def _each(
         self,
