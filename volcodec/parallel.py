@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, reduce
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -109,41 +109,40 @@ def staged_map(
             yield given[i].result() if i in given else reduce(lambda v, f: f(v), stages, item)
         return
     late = set(todo[-_LAST * count :])
-    made: dict[int, Future[Any]] = {i: Future() for i in todo}
     with _threads(count, pool) as workers:
+        begun = {
+            i: workers.submit(_go_on, stages, items[i], workers if i in late else None)
+            for i in todo
+        }
         try:
-            for i in todo:
-                workers.submit(_go_on, made[i], stages, items[i], workers if i in late else None)
             for i in range(len(items)):
-                yield given[i].result() if i in given else made.pop(i).result()
+                found = given[i].result() if i in given else begun.pop(i).result()
+                while isinstance(found, _Later):
+                    found = found.rest.result()
+                yield found
         finally:
-            for future in made.values():
+            for future in begun.values():
                 future.cancel()
 
 
+class _Later(NamedTuple):
+    """What an item that is not through all stages yet will be."""
+
+    rest: Future[Any]
+
+
 def _go_on(
-    made: Future[Any], stages: Sequence[Callable[[Any], Any]], value: Any,
-    workers: ThreadPoolExecutor | None,
-) -> None:  # fmt: skip
-    """Take ``value`` through the first of the ``stages``, and through the others: by and by, given
-    ``workers`` to do it. What they make of it is ``made``, unless that is cancelled."""
-    try:
-        while not made.cancelled():
-            value, stages = stages[0](value), stages[1:]
-            if not stages:
-                made.set_result(value)
-                return
-            if workers is not None:
-                try:
-                    workers.submit(_go_on, made, stages, value, workers)
-                    return
-                except RuntimeError:  # there are none any more: the interpreter ends
-                    workers = None
-    except BaseException as error:
-        if not made.cancelled():
-            made.set_exception(error)
-    finally:
-        del made  # which would hold an exception, which holds this frame
+    stages: Sequence[Callable[[Any], Any]], value: Any, workers: ThreadPoolExecutor | None
+) -> Any:
+    """What stages make of ``value``; given ``workers``, the first, which then take the others."""
+    for done, stage in enumerate(stages, 1):
+        value = stage(value)
+        if workers is not None and done < len(stages):
+            try:
+                return _Later(workers.submit(_go_on, stages[done:], value, workers))
+            except RuntimeError:  # there are none any more: the interpreter ends
+                workers = None
+    return value
 
 
 @contextmanager
