@@ -213,11 +213,12 @@ class TileCoder:
         return Written(values, before, look, (specials, mask), whole, candidates)
 
     def decode(self, w: Written, s: Settings) -> Written:
-        """The second third: the streams of the smallest way are read again."""
+        """The second third: what the smallest way wrote is read again, and its trail let go."""
         if not w.candidates:
             return w
-        _, coding, flags, body, trail = w.candidates[0]
-        return replace(w, begun=self._begun(w, coding, flags, (*w.front, *body), s, trail))
+        (cost, coding, flags, body, trail), *others = w.candidates
+        begun = self._begun(w, coding, flags, (*w.front, *body), s, trail)
+        return replace(w, candidates=[(cost, coding, flags, body, None), *others], begun=begun)
 
     def check(self, written: Written, s: Settings) -> tuple[Tile, np.ndarray]:
         """The last third: measure what they decode to; the first way that keeps the promise."""
