@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from model_cases import on_a_base, tiny_model, tiny_unet
+from model_cases import coded_by, tiny_model, tiny_neural, tiny_unet
 from volumes import blobs, checkerboard, impulse, lattice, of_dtype, random_of, third_nan, waves
 
 import volcodec
@@ -179,6 +179,14 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     ),
     "unet-classic": (opposed, {"rel_error": 5e-2, "embed_model": True}),
     "unet-slices": (lambda: smooth("flat"), {"psnr": 40.0, "embed_model": True}),
+    "neural": (
+        lambda: blobs((20, 29, 70), "neural").astype(np.float32),
+        {"rel_error": 1e-2, "embed_model": True, "support": "off"},
+    ),
+    "neural-mask": (
+        lambda: np.where(np.arange(17) == 7, np.nan, cliffs((13, 15, 17))),
+        {"rel_error": 1e-3, "embed_model": True, "support": "exact"},
+    ),
     "embedded": (lambda: smooth("embedded").astype(np.float32), {"embed_model": True}),
     "lossless-signs": (signed_zeros, {"lossless": True}),
     "lossless-narrow": (lambda: smooth("narrow").astype("f4").astype("f8"), {"lossless": True}),
@@ -218,10 +226,13 @@ def made(name: str) -> bytes:
     model: Any = "density"
     if name == "embedded":
         model = models.read(tiny_model(), "tiny")
+    elif name.startswith("neural"):
+        model = models.read(tiny_neural(), "tiny-neural")
     elif name.startswith("unet"):
         door = DOORS[1] if name == "unet-slices" else DOORS[0]
         model = models.read(tiny_unet(door), "tiny-unet")
     out = io.BytesIO()
-    with on_a_base() if name.startswith("unet") else nullcontext():
+    bank = name.partition("-")[0]
+    with coded_by(bank) if bank in ("unet", "neural") else nullcontext():
         volcodec.compress(volume(), out, model=model, **options)
     return out.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.numpy import load, save
 
 from volcodec import models
 from volcodec.autoencoder import DOORS, RATES, SCALES, SYMBOL
+from volcodec.neural.network import EXTRA, KINDS, OUTPUTS, Weights
+from volcodec.neural.passes import COUNT, PASSES
 from volcodec.tilecoder import TileCoder
 from volcodec.transform.network import Layer, Triple
 
@@ -111,14 +114,39 @@ def tiny_unet(door: Triple = DOORS[0]) -> bytes:
     return bytes(save(tensors, metadata={"format": models.UNET, "card": json.dumps(card)}))
 
 
+def network(h1: int = 8, h2: int = 8) -> Weights:
+    """A network that predicts: the mean of what is known, roughly, and random weights besides."""
+    rng = np.random.default_rng(3)
+
+    def some(*shape: int, size: float = 0.05) -> np.ndarray:
+        return (size * rng.standard_normal(shape)).astype(np.float32)
+
+    last = np.array([0, -1, 0.5, 0, -1], np.float32)
+    return Weights(
+        some(PASSES, COUNT, size=0.02), some(COUNT + EXTRA, h1), some(PASSES, KINDS, h1),
+        some(h1, h2, size=0.3), some(h2), some(h2, OUTPUTS, size=0.1), last,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def tiny_neural() -> bytes:
+    """The tiny model with a network that predicts."""
+    data = tiny_model()
+    size = int.from_bytes(data[:8], "little")
+    meta = json.loads(data[8 : 8 + size])["__metadata__"]
+    made = network()
+    tensors = {f"{models.NEURAL}.{f.name}": getattr(made, f.name) for f in fields(Weights)}
+    return model_file({**load(data), **tensors}, meta["card"], meta)
+
+
 @contextmanager
-def on_a_base() -> Iterator[None]:
-    """Tiles that can be coded on an autoencoder's base are, whatever it costs."""
+def coded_by(bank: str) -> Iterator[None]:
+    """Tiles that can be coded by ``bank`` are, whatever it costs."""
     ways = TileCoder._ways
 
     def only(self: TileCoder, *given: Any) -> Iterator[Any]:
         found = list(ways(self, *given))
-        return iter([w for w in found if w.bank == "unet"] or found)
+        return iter([w for w in found if w.bank == bank] or found)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TileCoder, "_ways", only)

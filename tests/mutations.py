@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from model_cases import on_a_base, tiny_model, tiny_unet
+from model_cases import coded_by, tiny_model, tiny_neural, tiny_unet
 from volumes import blobs, checkerboard, third_nan, waves
 
 import volcodec
@@ -89,14 +89,17 @@ def clean_files() -> tuple[Clean, ...]:
     own = volcodec.Codec(models.read(tiny_model(), "tiny"))
     embedded = own.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
     based = volcodec.Codec(models.read(tiny_unet(), "tiny-unet"))
-    with on_a_base():
+    with coded_by("unet"):
         unet = based.encode(volumes["real"][0], tile=8, rel_error=0.05, embed_model=True)
+    predicting = volcodec.Codec(models.read(tiny_neural(), "tiny-neural"))
+    with coded_by("neural"):
+        neural = predicting.encode(masked.astype(np.float32), rel_error=1e-2, embed_model=True)
     series = io.BytesIO()
     frames = [(smooth * (1 + 0.01 * i)).astype(np.float32) for i in range(3)]
     volcodec.compress(frames, series, threads=1, tile=8, rel_error=3e-3)
     return (
         *files, Clean.of("series", series.getvalue()), Clean.of("embedded", embedded),
-        Clean.of("unet", unet),
+        Clean.of("unet", unet), Clean.of("neural", neural),
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import pytest
 from golden_cases import oversampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_adaptive import damaged, packed
+from test_adaptive import packed
+from test_closed import damaged
 from test_scales import SHAPES, tiles
 from volumes import blobs, random_of
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from model_cases import layer, on_a_base, tiny_model, tiny_unet
+from model_cases import coded_by, layer, tiny_model, tiny_unet
 from safetensors.numpy import load, save
 
 import volcodec
@@ -120,14 +120,14 @@ def test_latents_decode_to_the_base_that_the_encoder_used(
 
 
 @pytest.mark.parametrize("dtype", ["f4", "u1", "f8", "i2"])
-def test_tiles_on_a_base_keep_the_promises(model: models.Model, dtype: str) -> None:
+def test_tiles_coded_by_keep_the_promises(model: models.Model, dtype: str) -> None:
     v = _volume((37, 20, 33), dtype)
     holes = v.copy()
     if v.dtype.kind == "f":
         holes[3, 4, 5] = np.nan
     codec = volcodec.Codec(model, threads=1)
     for support in ("off", "exact"):
-        with on_a_base():
+        with coded_by("unet"):
             blob = codec.encode(holes, rel_error=2e-2, support=support, tile=32)
         assert any("unet" in name for name in volcodec.inspect(blob).tiles_by_coding)
         again = codec.decode(blob)

@@ -13,7 +13,7 @@ import pytest
 from golden_cases import cliffs, oversampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import on_a_base, tiny_unet
+from model_cases import coded_by, tiny_unet
 from mutations import KINDS as HARM
 from mutations import Clean, mutated, repacked, wrong
 from volumes import blobs, random_of
@@ -679,7 +679,7 @@ def test_a_bound_has_none_where_a_transform_is_taken() -> None:
     """As a test of an autoencoder's base has it, whatever that costs."""
     codec = volcodec.Codec(models.read(tiny_unet(), "tiny-unet"), threads=1)
     volume = noise(*SHAPE).astype(np.float32)
-    with on_a_base():
+    with coded_by("unet"):
         blob = codec.encode(volume, rel_error=0.1, embed_model=True)
         free = codec.encode(volume, psnr=25.0, embed_model=True)
     for found in (blob, free):
@@ -771,7 +771,7 @@ def test_a_frame_that_follows_is_restored(codec: volcodec.Codec) -> None:
 def test_on_an_autoencoders_base(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = volcodec.Codec(models.read(tiny_unet(), "tiny-unet"), threads=1)
     volume = noise(*SHAPE).astype(np.float32)
-    with on_a_base():
+    with coded_by("unet"):
         blob = codec.encode(volume, psnr=25.0, embed_model=True)
         alone(monkeypatch)
         without = codec.encode(volume, psnr=25.0, embed_model=True)

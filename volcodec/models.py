@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from .entropy.expectation import COUNT, RESTS, Signs
 from .entropy.products import ACTIVATION
 from .entropy.tables import Tables
 from .errors import ModelError
+from .neural.network import Weights
 from .shipped import SUFFIX
 from .transform.network import Layer
 from .transform.pyramid import MAX_LEVELS, SHIFT, Pyramid
 
 MAX_BYTES = 64 << 20
 BANKS = ("lossy", "lattice", "predicted")
+NEURAL = "neural"  # what the tensors of a network that predicts are called after
 TRELLIS = "trellis"  # a bank that newer models have besides; its tables are of two quantisers
 PYRAMID, UNET = "volcodec-pyramid-1", "volcodec-unet-1"  # formats; a unet has a pyramid's banks too
 _LAYERS, _CHANNELS = 64, 1024  # most of a network
@@ -67,7 +69,8 @@ class Bank:
 class Model:
     """A model in memory: its banks, gains (see quantiser), card and SHA-256 identity.
 
-    ``unet``: the autoencoder, where the model has one. ``path``: of its file, where it has one.
+    ``unet``: the autoencoder, ``neural``: the network that predicts, where the model has one.
+    ``path``: of its file, where it has one.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Model:
     gains: np.ndarray = field(repr=False)
     data: bytes = field(repr=False)
     unet: Autoencoder | None = field(repr=False, default=None)
+    neural: Weights | None = field(repr=False, default=None)
     path: str = field(repr=False, default="")
 
     def named(self, identity: bytes) -> bool:
@@ -115,11 +119,12 @@ def read(data: bytes, name: str) -> Model:
         if gains.shape != (2, MAX_LEVELS) or (gains <= 0).any() or (gains >= 1 << 24).any():
             raise ValueError("gains are out of range")
         unet = _autoencoder(tensors, card["unet"]) if meta["format"] == UNET else None
+        neural = _predictor(tensors) if f"{NEURAL}.w1" in tensors else None
     except ModelError:
         raise
     except Exception as error:  # whatever hostile bytes provoke in the reader is one thing to us
         raise ModelError(f"{name} is not a volcodec model: {error}") from None
-    return Model(name, hashlib.sha256(data).digest(), card, banks, gains, data, unet)
+    return Model(name, hashlib.sha256(data).digest(), card, banks, gains, data, unet, neural)
 
 
 def _autoencoder(tensors: dict[str, np.ndarray], card: dict[str, Any]) -> Autoencoder:
@@ -157,6 +162,11 @@ def _autoencoder(tensors: dict[str, np.ndarray], card: dict[str, Any]) -> Autoen
     found = Autoencoder(networks, Tables(freq), gain, back.astype(np.int64), unit, door)  # type: ignore[arg-type]
     found.check()
     return found
+
+
+def _predictor(tensors: dict[str, np.ndarray]) -> Weights:
+    parts = {f.name: np.ascontiguousarray(tensors[f"{NEURAL}.{f.name}"]) for f in fields(Weights)}
+    return Weights(**parts)
 
 
 def _bank(tensors: dict[str, np.ndarray], bank: str, shifts: list[int]) -> Bank:

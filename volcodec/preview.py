@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import support
-from .tiledecoder import ADAPTIVE, CONSTANT, Frame, TileDecoder, bank_of, hidden_voxels, restorer
+from .tiledecoder import CONSTANT, SPARING, Frame, TileDecoder, bank_of, hidden_voxels, restorer
 from .tiles import Shape, coarse
 from .transform.pyramid import CDF97_PREVIEW, SHIFT, Pyramid
 from .values import from_ordered
@@ -71,7 +71,7 @@ def tile(
         scales = [*streams[2 : 2 + s.scales], *([b""] * s.scales)][: s.scales]
         if restored:
             _, scales = restorer(coding, scales)
-        hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
+        hidden = hidden_voxels(masked, classes) if coding in SPARING else None
         integers, unit = coder.integers(coding, scales, shape, s, level, hidden=hidden)
         bank = bank_of(coding)
         closed = bank == "predicted"

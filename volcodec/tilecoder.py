@@ -27,6 +27,7 @@ from .tiledecoder import (
     LATTICE_CLASSIC,
     LATTICE_LEARNED,
     LEARNED,
+    NEURAL,
     PREDICTED_CLASSIC,
     PREDICTED_LEARNED,
     RAW,
@@ -58,6 +59,7 @@ _CODINGS = {
     TRELLIS: (TRELLIS_LEARNED, TRELLIS_CLASSIC),
     "unet": (UNET_LEARNED, UNET_CLASSIC),
     "adaptive": (ADAPTIVE, ADAPTIVE),
+    "neural": (NEURAL, NEURAL),
 }
 QUICKEST = 2  # effort up to which nothing is tried twice
 _THOROUGH = 7  # effort from which every way to code a tile is tried on the whole tile
@@ -434,10 +436,13 @@ class TileCoder:
         if self.quick:
             closed = np.isfinite(s.bound) or s.mapping.step == 0
             names = ("predicted",) if closed else ("lossy",)
-        elif self.effort >= LEARNS and "predicted" in names:
-            names = (*names, "adaptive")
+        elif "predicted" in names:
+            if self.decoder.neural is not None:
+                names = (*names, "neural")
+            if self.effort >= LEARNS:
+                names = (*names, "adaptive")
         for name in names:
-            if name == "adaptive":
+            if name in ("adaptive", "neural"):
                 usable = values
                 if look.any_special:
                     usable = np.where(look.special, values.dtype.type(s.background), values)
@@ -497,8 +502,10 @@ class TileCoder:
             head, base = prefix(shift, weight), found
         left = integers if before is None else integers - base
         made: Encoded | Adapted | None
-        if bank == "adaptive":
-            made = self.decoder.adaptive.encode(left, s.levels, step, free, s.scales)
+        if bank in ("adaptive", "neural"):
+            coder = self.decoder.adaptive if bank == "adaptive" else self.decoder.neural
+            assert coder is not None
+            made = coder.encode(left, s.levels, step, free, s.scales)
             if made is None:
                 return None
         else:

@@ -13,6 +13,7 @@ from .adaptive.coder import AdaptiveCoder
 from .adaptive.trellis import TrellisAdaptiveCoder
 from .errors import FormatError
 from .models import TRELLIS, Model
+from .neural.coder import NeuralCoder
 from .scales import MAX_SCALES, ScaleCoder
 from .trail import Trail
 from .values import LARGEST, Mapping, from_ordered
@@ -20,8 +21,8 @@ from .values import LARGEST, Mapping, from_ordered
 (
     CONSTANT, LEARNED, CLASSIC, LATTICE_LEARNED, LATTICE_CLASSIC, RAW,
     PREDICTED_LEARNED, PREDICTED_CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED,
-    TRELLIS_CLASSIC, ADAPTIVE, TRELLIS_ADAPTIVE,
-) = range(14)  # fmt: skip
+    TRELLIS_CLASSIC, ADAPTIVE, TRELLIS_ADAPTIVE, NEURAL,
+) = range(15)  # fmt: skip
 FILLED = 1  # flag: hidden voxels did not decode to what they were before the masks
 WHOLE = 2  # flag: previews decode the whole tile
 FOLLOWS = 4  # flag: what is coded is the difference to the frame before
@@ -33,7 +34,8 @@ TRANSFORMED = (
     LEARNED, CLASSIC, UNET_LEARNED, UNET_CLASSIC, TRELLIS_LEARNED, TRELLIS_CLASSIC,
     TRELLIS_ADAPTIVE,
 )  # fmt: skip
-CLOSED = (PREDICTED_LEARNED, PREDICTED_CLASSIC, ADAPTIVE)
+CLOSED = (PREDICTED_LEARNED, PREDICTED_CLASSIC, ADAPTIVE, NEURAL)
+SPARING = (ADAPTIVE, NEURAL)  # hidden voxels are not coded
 Shape = tuple[int, int, int]
 
 
@@ -76,7 +78,10 @@ class TileDecoder:
         self.coders: dict[str, ScaleCoder] = {}
         self.adaptive = AdaptiveCoder()
         self.unet = model.unet if model is not None else None
+        self.neural: NeuralCoder | None = None
         if model is not None:
+            if model.neural is not None:
+                self.neural = NeuralCoder(model.neural)
             for name, bank in model.banks.items():
                 self.coders[name] = ScaleCoder(
                     bank, model.gains, lossless=name == "lattice", predicted=name == "predicted"
@@ -118,7 +123,7 @@ class TileDecoder:
         if coding in (CONSTANT, RAW):
             read = _constant_tile if coding == CONSTANT else _raw_tile
             return Begun(values=read(scales, shape, m), masked=masked, classes=classes)
-        hidden = hidden_voxels(masked, classes) if coding == ADAPTIVE else None
+        hidden = hidden_voxels(masked, classes) if coding in SPARING else None
         integers, unit = self.integers(coding, scales, shape, f, 0, before, hidden, trail)
         if restore is not None:
             integers = restore.apply(integers, filter_step(coding, m))
@@ -154,7 +159,7 @@ class TileDecoder:
     ) -> tuple[np.ndarray, float]:  # fmt: skip
         """The low band after ``stop`` levels and the unit of its integers.
 
-        ``hidden``: voxels that an adaptive tile does not code.
+        ``hidden``: voxels that a sparing coding leaves out.
         """
         m = f.mapping
         base: np.ndarray | None = None
@@ -167,7 +172,11 @@ class TileDecoder:
                 raise FormatError("a tile that follows another has no base or preview of its own")
             base, scales = _following(scales, before, m, m.units(bank_of(coding))[0])
         name, unit, step = self.bank(coding, m)
-        if coding == ADAPTIVE:
+        if coding == NEURAL:
+            if self.neural is None:
+                raise FormatError("a tile is coded with a network that the model lacks")
+            found = self.neural.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
+        elif coding == ADAPTIVE:
             found = self.adaptive.decode(scales[: f.scales], shape, f.levels, stop, step, hidden)
         elif coding == TRELLIS_ADAPTIVE:
             found = self.trellis.decode(scales[: f.scales], shape, f.levels, stop)

@@ -23,16 +23,21 @@ def splat(b: Any, value: Any, lanes: int) -> Any:
     return b.shuffle_vector(b.insert_element(none, value, I32(0)), none, places)
 
 
+def _alignment(element: Any) -> int:
+    """Bytes of an element."""
+    return 4 if element == F32 else 8 if element == F64 else element.width // 8
+
+
 def load(b: Any, pointer: Any, kind: Any) -> Any:
     """A vector of ``kind`` from where its first element lies."""
     place = b.bitcast(pointer, kind.as_pointer())
-    return b.load(place, align=kind.element.width // 8)
+    return b.load(place, align=_alignment(kind.element))
 
 
 def store(b: Any, vector: Any, pointer: Any) -> None:
     """The inverse of :func:`load`."""
     place = b.bitcast(pointer, vector.type.as_pointer())
-    b.store(vector, place, align=vector.type.element.width // 8)
+    b.store(vector, place, align=_alignment(vector.type.element))
 
 
 def store_some(b: Any, vector: Any, pointer: Any, count: Any) -> None:

@@ -146,6 +146,11 @@ def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> Any
     help="pyramid: hidden units; more are smaller files and slower coding.  [default: 32,16]",
 )
 @click.option(
+    "--predictor/--no-predictor",
+    default=None,
+    help="pyramid: a network that predicts voxels: smaller files, slower.  [default: yes]",
+)
+@click.option(
     "--synthetic",
     type=click.FloatRange(0, 1),
     metavar="SHARE",

@@ -18,7 +18,7 @@ DOMAINS = ("real", "lattice", "bits")
 CODINGS = (
     "constant", "learned", "classic", "lattice-learned", "lattice-classic", "raw",
     "predicted-learned", "predicted-classic", "unet-learned", "unet-classic",
-    "trellis-learned", "trellis-classic", "adaptive", "trellis-adaptive",
+    "trellis-learned", "trellis-classic", "adaptive", "trellis-adaptive", "neural",
 )  # fmt: skip
 
 ITEMSIZES = dict(zip(DTYPES, (1, 1, 2, 2, 4, 4, 2, 4, 8), strict=True))

@@ -24,10 +24,14 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run with a module and data of its own; ``share`` of the budget."""
+    """A part of a run with a module and data of its own; ``share`` of the budget.
+
+    ``rate``: times the recipe's learning rate.
+    """
 
     name: str
     share: float
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)

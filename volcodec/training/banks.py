@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import numpy as np
 
-from ..models import PYRAMID, TRELLIS
+from ..models import NEURAL, PYRAMID, TRELLIS
+from ..neural.network import Weights
 from ..transform.pyramid import MAX_LEVELS, Pyramid
 from ..values import CLOSED_STEP, to_ordered
 from . import fit
@@ -59,7 +61,9 @@ def prepare(kind: str, x: np.ndarray, pyramid: Pyramid, gains: np.ndarray, bank:
     return _exact(x, kind, pyramid, gains, rng)
 
 
-def pack(banks: dict[str, fit.Bank], card: dict[str, object]) -> bytes:
+def pack(
+    banks: dict[str, fit.Bank], card: dict[str, object], predictor: Weights | None = None
+) -> bytes:
     """The bytes of a model file."""
     from safetensors.numpy import save
 
@@ -74,6 +78,9 @@ def pack(banks: dict[str, fit.Bank], card: dict[str, object]) -> bytes:
             tensors[f"{name}.signs"] = bank.signs
             tensors[f"{name}.codebook"] = bank.codebook
         tensors[f"{name}.lifting"] = bank.lifting.astype(np.int32)
+    if predictor is not None:
+        for field in fields(Weights):
+            tensors[f"{NEURAL}.{field.name}"] = getattr(predictor, field.name)
     wavelet = Pyramid(banks["lossy"].lifting)
     tensors["gains"] = fixed_gains(wavelet, MAX_LEVELS).astype(np.int32)
     bits = fit.WEIGHT_BITS

@@ -50,15 +50,17 @@ class Loop:
         monitor: what is told of every step.
         save: writes a checkpoint; called on all ranks with what :meth:`resume` takes.
         progress: called with the share done and a line.
+        rate: times the recipe's learning rate.
     """
 
     def __init__(
         self, fabric: Any, name: str, task: Task, recipe: Recipe, seconds: float,
         monitor: Monitor, save: Save, log: Log,
-        progress: Callable[[float, str], None] | None = None,
+        progress: Callable[[float, str], None] | None = None, rate: float = 1.0,
     ) -> None:  # fmt: skip
         self.fabric, self.name, self.task, self.recipe = fabric, name, task, recipe
         self.seconds, self.monitor, self.save, self.log = seconds, monitor, save, log
+        self.rate = rate
         self.progress = progress or (lambda share, line: None)
         self.began, self.before = time.monotonic(), 0.0
         self.step = self.validated = 0
@@ -159,7 +161,12 @@ class Loop:
     def _take(self, batch: Batch, done: float) -> None:
         """One step of the optimiser, unless it is left out."""
         recipe = self.recipe
-        rate = recipe.lr * optimisers.rate_factor(recipe, self.step, done) * self.guard.rate
+        rate = (
+            recipe.lr
+            * self.rate
+            * optimisers.rate_factor(recipe, self.step, done)
+            * self.guard.rate
+        )
         if recipe.schedule == "plateau":
             rate *= self.plateau.rate
         for group in self.optimiser.param_groups:

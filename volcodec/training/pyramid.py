@@ -21,11 +21,11 @@ from .. import models
 from ..entropy import contexts
 from ..errors import InputError, VolcodecError
 from ..formats.atomic import atomic_output
-from ..models import TRELLIS
+from ..models import NEURAL, TRELLIS
 from ..transform.pyramid import CDF97
 from . import banks as files
-from . import fit
-from .architectures import Batch, Log, Room, Stage, State
+from . import fit, neural
+from .architectures import Batch, Log, Room, Stage, State, Task
 from .crops import SYNTHETIC
 from .data import Collection
 from .gathering import Given, collect, keep_samples, kept_samples, learn_codebook, learn_lifting
@@ -41,6 +41,9 @@ _FLOOR = 0.2  # of an even share: networks that carry little weight still learn
 _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _LIFTING_CROPS = 24  # that lifting is learned from
 _REFITS, _REFITTING = 3, 0.1  # rounds before a trellis is trained first, share of its time of each
+# of the budget: for the network that predicts, which is what a family of volumes gains most from
+_PREDICTING, _PREDICTING_MORE = 0.3, 0.5
+_ANEW = 4.0  # times the rate for fine-tuning, at which such a network learns from the beginning
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
 
@@ -194,11 +197,19 @@ class PyramidArchitecture:
         elif TRELLIS not in self.start.banks:
             shares = {"lossy": 0.26, TRELLIS: 0.4}
         shares |= {"predicted": 0.2, "lattice": 0.14}
-        return [Stage(name, share) for name, share in shares.items()]
+        if not self.recipe.predictor:
+            return [Stage(name, share) for name, share in shares.items()]
+        begins = self.start is not None and self.start.neural is None
+        rate = _ANEW if begins and self.recipe.optimiser != "velo" else 1.0
+        own = _PREDICTING if self.start is None else _PREDICTING_MORE
+        stages = [Stage(name, (1 - own) * share) for name, share in shares.items()]
+        return [*stages, Stage(NEURAL, own, rate)]
 
     def begin(
         self, stage: str, data: Collection, finished: Mapping[str, State], room: Room
-    ) -> BankTask:
+    ) -> Task:
+        if stage == NEURAL:
+            return neural.begin(self.recipe, data, self.start, self._synthetic, room)
         kind = "lossy" if stage == _PLAIN else stage
         decides = None  # the bank that decides symbols as the encoder would
         net: fit.Networks | None = None
@@ -305,7 +316,12 @@ class PyramidArchitecture:
         banks = {kind: of_state(finished[kind]) for kind in (*models.BANKS, TRELLIS)}
         more = {"from": self.start.name, "from_identity": self.start.identity.hex()} \
             if self.start is not None else {}  # fmt: skip
-        blob = files.pack(banks, {**card, **more})
+        predictor = None
+        if NEURAL in finished:
+            predictor = neural.of_state(finished[NEURAL])
+        elif self.start is not None:
+            predictor = self.start.neural
+        blob = files.pack(banks, {**card, **more}, predictor)
         models.read(blob, path.stem)
         with atomic_output(path, force=True) as file:
             file.write(blob)

@@ -49,6 +49,7 @@ class Recipe:
             for a model from random weights, none for one that is gone on from.
         hidden: units in the layers of the pyramid's networks, even; a model that is gone on from
             is widened where it has fewer, and coding slows down in proportion.
+        predictor: whether the pyramid has a network that predicts voxels.
         look_every: steps between two looks at gradients, updates and moments.
         curvature: whether looks measure how near the optimiser is to instability (slow).
         checkpoint_seconds: between two checkpoints, at most, and the length of a step.
@@ -93,6 +94,7 @@ class Recipe:
     crops: int = 0
     synthetic: float = -1.0
     hidden: tuple[int, int] = (32, 16)
+    predictor: bool = True
     look_every: int = 50
     curvature: bool = False
     checkpoint_seconds: float = 45.0

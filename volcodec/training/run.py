@@ -233,7 +233,7 @@ class Run:
             loop = Loop(
                 self.fabric, stage.name, task, self.recipe, seconds, self.monitor,
                 lambda state: checkpoint.save(self.fabric, self.folder, self._content(state)),
-                self.log, show,
+                self.log, show, stage.rate,
             )  # fmt: skip
             loop.before = time.monotonic() - began
             outcome = loop.run(resumed)

@@ -1,0 +1,145 @@
+"""Training of the network that predicts: its pieces, its arithmetic, what it writes, its stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from model_cases import network
+from training_cases import write_volumes
+from volumes import blobs, random_of
+
+import volcodec
+from volcodec import models
+from volcodec.container import CODINGS, Reader
+from volcodec.neural.coder import NeuralCoder
+from volcodec.neural.passes import COUNT, KNOWN, OFFSETS
+from volcodec.training import pieces
+from volcodec.training.neural import NeuralTask, as_state, fresh, of_state
+from volcodec.training.pieces import Pieces, closed_loop, piece_of
+from volcodec.training.predictor import Predictor, binary_log, binary_power
+from volcodec.training.recipe import recipe_for
+from volcodec.training.run import train
+
+SHAPE = (33, 30, 35)
+
+
+def some_pieces(count: int = 3) -> Pieces:
+    rng = random_of("pieces")
+    made = [piece_of(blobs(SHAPE, f"piece {i}").astype(np.float32), rng) for i in range(count)]
+    return Pieces([piece for piece in made if piece is not None])
+
+
+@pytest.mark.parametrize("step", [1, 7, 255])
+def test_a_closed_loop_keeps_its_bound(step: int) -> None:
+    tile = np.rint(5000 * blobs(SHAPE, "loop")).astype(np.int32)
+    assert np.abs(closed_loop(tile, step) - tile).max() <= step // 2
+
+
+def test_pieces_of_constants_hold_nothing() -> None:
+    assert piece_of(np.full((9, 9, 9), 3.0, np.float32), random_of("nothing")) is None
+
+
+def test_what_is_known_is_what_lies_around() -> None:
+    """Each row is found again around some voxel of its piece, by a symmetry."""
+    piece = some_pieces(1).pieces[0]
+    drawn = Pieces([piece]).draw(200, random_of("draw"))
+    assert drawn.near.shape == (len(drawn.index), COUNT) and len(drawn.index) >= 190
+    for near, mask, index in zip(drawn.near, drawn.mask, drawn.index, strict=True):
+        assert set(np.flatnonzero(mask)) <= set(KNOWN[index])
+        assert (near[~mask] == 0).all() and near[np.argmax(mask)] == 0
+    inside = piece.decoded[pieces._MARGIN : -pieces._MARGIN]
+    values = set(np.unique(inside).tolist())
+    first = float(piece.step) * (drawn.value - drawn.low)  # above the least value of the tile
+    assert (first >= -0.5).all() and len(values) > 2
+    assert (drawn.high >= drawn.value - 1e-3 * abs(drawn.value) - 1).all()
+
+
+def test_logarithms_and_powers_undo_each_other() -> None:
+    x = torch.logspace(-3, 3, 50)
+    assert torch.allclose(binary_power(binary_log(x)), x, rtol=1e-5)
+    whole = torch.arange(-3, 4).float()
+    assert torch.equal(binary_log(torch.exp2(whole)), whole)
+
+
+def test_weights_come_back() -> None:
+    w = network(16, 8)
+    again = Predictor.of(w).weights()
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(as_state(w).values(), as_state(again).values(), strict=True)
+    )
+    assert np.array_equal(of_state(as_state(w)).w1, w.w1)
+
+
+def trained(steps: int) -> tuple[Predictor, list[float]]:
+    torch.manual_seed(1)
+    task = NeuralTask(
+        recipe_for("pyramid", batch=64), fresh((16, 8)), some_pieces(4), some_pieces(2), None
+    )
+    net = task.module
+    assert isinstance(net, Predictor)
+    optimiser = torch.optim.AdamW(net.parameters(), 1e-2)
+    found = [task.validate(net)["total"]]
+    for i in range(steps):
+        optimiser.zero_grad()
+        task.loss(net, task.batch(np.random.default_rng(i)))["total"].backward()
+        optimiser.step()
+    found.append(task.validate(net)["total"])
+    return net, found
+
+
+def test_bits_of_training_are_bytes_of_files() -> None:
+    """A network that is trained for fewer bits writes fewer bytes."""
+    net, (before, after) = trained(60)
+    assert after < 0.92 * before
+    tile = np.rint(255 * 60 * blobs((48, 47, 50), "held")).astype(np.int32)
+    sizes = []
+    for weights in (fresh((16, 8)).weights(), net.weights()):
+        made = NeuralCoder(weights).encode(tile, 4, 255, None, 4)
+        assert made is not None
+        sizes.append(made.size)
+    assert sizes[1] < 0.995 * sizes[0]
+
+
+def test_a_trained_network_is_used_and_gone_on_from(tmp_path: Path) -> None:
+    volumes = write_volumes(tmp_path / "volumes")
+    recipe = recipe_for("pyramid", steps=4, validations=2, crops=2, start="density", device="cpu",
+                        batch=64)  # fmt: skip
+    first = train([volumes], tmp_path / "first", recipe)
+    made = models.load(first.model)
+    assert made.neural is not None
+    again = train(
+        [volumes], tmp_path / "again",
+        recipe_for("pyramid", steps=4, validations=2, crops=2, start=str(first.model), lr=1.0,
+                   clip=0.0, device="cpu", batch=64),
+    )  # fmt: skip
+    record = again.records[-1]
+    assert record["bits"] <= record["bits_of_start"]
+    after = models.load(again.model).neural
+    assert after is not None
+    if "kept from" in record["said"]:
+        assert np.array_equal(after.w1, made.neural.w1)
+    volume = np.load(volumes / "a.npy")
+    blob = volcodec.Codec(again.model).encode(volume, rel_error=1e-2, effort=7)
+    assert volcodec.verify(blob, against=volume, model=models.load(again.model)).ok
+    assert {CODINGS[e.coding] for e in Reader(blob).index} <= {
+        "neural",
+        "predicted-learned",
+        "predicted-classic",
+    }
+
+
+def test_without_a_predictor(tmp_path: Path) -> None:
+    volumes = write_volumes(tmp_path / "volumes")
+    recipe = recipe_for("pyramid", steps=2, validations=1, crops=2, start="density", device="cpu",
+                        batch=64, predictor=False)  # fmt: skip
+    outcome = train([volumes], tmp_path / "without", recipe)
+    assert models.load(outcome.model).neural is None
+    assert "neural" not in [r["stage"] for r in outcome.records]
+
+
+def test_offsets_are_nearest_first() -> None:
+    assert (np.diff((OFFSETS**2).sum(1)) >= 0).all() and len(OFFSETS) == COUNT

@@ -1,0 +1,1 @@
+"""A closed loop whose predictions, and what is expected of their errors, a network makes."""
