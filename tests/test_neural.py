@@ -119,9 +119,9 @@ def plain(values: np.ndarray, place: tuple[int, ...], index: int, kind: int, ste
     base = min(max(nearest + floor(guess * step + 0.5), limits[0]), limits[1])
     if scale == F(LEAST):
         base = nearest
-    half = (step - 1) // 2
-    base = limits[0] if base - limits[0] <= half else base
-    return guess, limits[1] if limits[1] - base <= half and base != limits[0] else base
+    if 5 * (base - limits[0]) <= 2 * step:
+        return guess, limits[0]
+    return guess, limits[1] if 5 * (limits[1] - base) <= 2 * step else base
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 1, 70), (1, 4, 5)])

@@ -19,7 +19,8 @@ _SUPPORT_TILES = 8  # at most so many tiles decide under "auto"; two of a volume
 _CLEARLY, _HARDLY = 0.9, 0.97
 _MANY = 4  # tiles from which some tell how all are coded
 _WINS = 0.93  # of the size by another way: how the closed loop wins clearly
-_MARGINS = {"predicted": 1.0, "lattice": 1.03}
+_CLOSED = ("predicted", "neural")
+_MARGINS = {"lattice": 1.03}
 _LOSES = 1.05  # times the size by learned contexts: classical ones that are not tried
 
 
@@ -117,8 +118,11 @@ class Foresight(Tiles):
         if not found or not all("predicted" in costs for costs in found):
             return s  # constant tiles tell nothing, nor does a model without the closed loop
         for costs in found:
-            mine = costs["predicted"][0]
-            others = (cost * _MARGINS.get(bank, _WINS) for bank, (cost, _) in costs.items())
+            mine = min(costs[bank][0] for bank in _CLOSED if bank in costs)
+            others = (
+                cost * (1.0 if bank in _CLOSED else _MARGINS.get(bank, _WINS))
+                for bank, (cost, _) in costs.items()
+            )
             if mine > min(others) or math.isinf(mine):
                 return s
         smaller, larger = np.sum([costs["predicted"] for costs in found], axis=0)

@@ -232,9 +232,9 @@ def code_level(
                         base = min(max(base, low), high)
                         if scale[v] == _LEAST:  # all that is known is the same
                             base = nearest
-                        if base - low <= half:
+                        if 5 * (base - low) <= 2 * step:  # two fifths of a step
                             base = low
-                        elif high - base <= half:
+                        elif 5 * (high - base) <= 2 * step:
                             base = high
                         if hidden.size and hidden[z, y, x + APART * v]:
                             flat[at + APART * v] = base

@@ -26,7 +26,7 @@ from .predictor import Predictor
 from .recipe import Recipe
 
 _GATHERING = 0.15  # of the stage's time, at most, of which the held pieces take a fifth
-_MOST, _HELD, _BY_STEPS = 160, 32, 12  # pieces; those where steps are counted and not time
+_MOST, _HELD, _BY_STEPS = 96, 24, 12  # pieces; those where steps are counted and not time
 _VOXELS = 16  # of a batch, times the recipe's
 _HELD_BATCHES = 8
 _ASKED = ("near", "mask", "index", "kind", "low", "high", "value")
