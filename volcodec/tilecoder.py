@@ -71,6 +71,7 @@ _RAW_SHARE = 16  # a tile is compressed as it is only where every such slice say
 _RAW_PROSPECT = 1.3  # times the smallest size so far: what slices may take at most
 _PASSES = 2  # of the filter at most, at usual effort
 _WORTH = 0.08  # squared error, in steps, that is worth a bit to the filter
+_LAM_NEURAL = 0.1  # square steps that are worth a bit of a neural tile, where no bound is asked
 _ENTRY = 5  # bytes of the index for each stream that is not empty, at least
 _FAR = 1.2  # times the least cost of one part: a way that need not code the other
 _CLOSE = 1.01  # sizes of the parts that don't decide under a bound
@@ -502,10 +503,14 @@ class TileCoder:
             head, base = prefix(shift, weight), found
         left = integers if before is None else integers - base
         made: Encoded | Adapted | None
-        if bank in ("adaptive", "neural"):
-            coder = self.decoder.adaptive if bank == "adaptive" else self.decoder.neural
-            assert coder is not None
-            made = coder.encode(left, s.levels, step, free, s.scales)
+        if bank == "neural":
+            assert self.decoder.neural is not None
+            lam = _LAM_NEURAL if np.isinf(s.bound) else 0.0
+            made = self.decoder.neural.encode(left, s.levels, step, free, s.scales, lam)
+            if made is None:
+                return None
+        elif bank == "adaptive":
+            made = self.decoder.adaptive.encode(left, s.levels, step, free, s.scales)
             if made is None:
                 return None
         else:

@@ -27,10 +27,10 @@ class _Pass:
 
     def __init__(
         self, weights: Weights, shape: Shape, levels: int, step: int, hidden: np.ndarray | None,
-        limits: np.ndarray, tile: np.ndarray | None,
+        limits: np.ndarray, tile: np.ndarray | None, lam: float = 0.0,
     ) -> None:  # fmt: skip
         self.net, self.levels, self.step, self.tile = weights.network, levels, step, tile
-        self.limits = limits.astype(np.int64)
+        self.limits, self.lam = limits.astype(np.int64), lam
         self.shapes = level_shapes(shape, levels)
         self.hidden = hidden if hidden is not None and hidden.any() else _NOTHING
         self.maps = fresh_maps(KINDS)
@@ -60,7 +60,7 @@ class _Pass:
         return bool(
             code_level(
                 target, room, shape, hidden, min(level, KINDS) - 1, self.step, self.limits,
-                self.net, self.maps, data, state, decode,
+                self.net, self.lam, self.maps, data, state, decode,
             )
         )  # fmt: skip
 
@@ -78,17 +78,19 @@ class NeuralCoder:
         self.weights = weights
 
     def encode(
-        self, tile: np.ndarray, levels: int, step: int, hidden: np.ndarray | None, scales: int
-    ) -> Adapted | None:
+        self, tile: np.ndarray, levels: int, step: int, hidden: np.ndarray | None, scales: int,
+        lam: float = 0.0,
+    ) -> Adapted | None:  # fmt: skip
         """Code ``tile`` (int32, (Z, Y, X)) so that nothing is off by more than half of ``step``.
 
-        ``step`` is odd. ``hidden`` voxels may decode to anything. None where the streams were
-        larger than the tile.
+        ``step`` is odd. ``hidden`` voxels may decode to anything. Unless ``lam`` is 0, voxels may
+        be off by more where that saves bits, each worth so many square steps. None where the
+        streams were larger than the tile.
         """
         shown = limits_of(tile, hidden)
         limits = np.zeros(2, np.int64) if shown is None else shown
         shape: Shape = tile.shape  # type: ignore[assignment]
-        run = _Pass(self.weights, shape, levels, step, hidden, limits, tile)
+        run = _Pass(self.weights, shape, levels, step, hidden, limits, tile, lam)
         scales = min(scales, scale_count(levels))
         streams = []
         for scale in range(scales):

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from ..kernel import inlined, kernel
-from .mixture import NODES, SHAPE, code_symbol, tail
+from .mixture import NODES, SHAPE, code_symbol, nearer, tail
 from .neighbours import APART, gather, normalise
 from .network import (
     CLIP,
@@ -124,15 +124,16 @@ def _inside(
 @numba.njit(cache=True, nogil=True)
 def code_level(
     target: np.ndarray, roomy: np.ndarray, shape: tuple[int, int, int], hidden: np.ndarray,
-    kind: int, step: int, limits: np.ndarray, net: Network, maps: np.ndarray, data: np.ndarray,
-    state: np.ndarray, decode: bool,
+    kind: int, step: int, limits: np.ndarray, net: Network, lam: float, maps: np.ndarray,
+    data: np.ndarray, state: np.ndarray, decode: bool,
 ) -> bool:  # fmt: skip
     """Code a level, whose values are (Z, Y, X), int32, amid ``roomy`` memory that vectors may read:
     MARGIN places before and behind them. Those at even places are known.
 
     ``target`` (int32): what is to be coded (decoding: anything). Voxels that are ``hidden`` (bool,
     or empty) are predicted, not coded. ``kind``: of the level. ``limits`` (int64): the least and
-    the largest value there is. ``maps``: of :func:`.mixture.fresh_maps`. False where the data end
+    the largest value there is. ``lam``: square steps that are worth a bit; 0: the nearest symbols
+    are taken. ``maps``: of :func:`.mixture.fresh_maps`. False where the data end
     long before the level does.
     """
     nz, ny, nx = shape
@@ -244,7 +245,14 @@ def code_level(
                         mixture[2] += rest
                         s = np.int64(0)
                         if not decode:
-                            s = (np.int64(target[z, y, x + APART * v]) - base + half) // step
+                            left = np.int64(target[z, y, x + APART * v]) - base
+                            s = (left + half) // step
+                            m = abs(s)
+                            off = m - abs(left) * inverse
+                            if lam > 0.0 and off > 0.0:
+                                side = 1.0 if s > 0 else -1.0
+                                m = nearer(m, off, mixture, side, lam)
+                                s = m if s > 0 else -m
                         least = (low - base + half) // step
                         most = (high - base + half) // step
                         s = code_symbol(

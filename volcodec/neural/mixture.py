@@ -98,6 +98,23 @@ def _code_bit(
 
 
 @kernel()
+def nearer(m: int, off: float, shape: np.ndarray, side: float, lam: float) -> int:
+    """The magnitude ``m`` > 0, or the one below it where that is worth its error.
+
+    ``off``: of the magnitude that is wished, which is not above ``m``. A bit is worth ``lam``
+    square steps.
+    """
+    here = _beyond(shape, m - 0.5, side)
+    own = here - _beyond(shape, m + 0.5, side)
+    if m > 1:
+        below = _beyond(shape, m - 1.5, side) - here
+    else:
+        below = 1.0 - here - _beyond(shape, 0.5, -side)
+    saved = np.log2((below + _TINY) / (own + _TINY))
+    return m - 1 if 1.0 - 2.0 * off < lam * saved else m
+
+
+@kernel()
 def code_symbol(
     s: int, least: int, most: int, shape: np.ndarray, maps: np.ndarray, first: int,
     data: np.ndarray, state: np.ndarray, decode: bool,

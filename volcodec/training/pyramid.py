@@ -42,7 +42,10 @@ _ROUNDING = 8  # how far coefficients of the same wavelet may lie apart
 _LIFTING_CROPS = 24  # that lifting is learned from
 _REFITS, _REFITTING = 3, 0.1  # rounds before a trellis is trained first, share of its time of each
 # of the budget: for the network that predicts, which is what a family of volumes gains most from
-_PREDICTING, _PREDICTING_MORE = 0.3, 0.5
+_PREDICTING, _PREDICTING_MORE = 0.3, 0.6
+_BETTER = (
+    0.99  # times the bits of the start: less is no gain, for it may be the volumes that are held
+)
 _ANEW = 4.0  # times the rate for fine-tuning, at which such a network learns from the beginning
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
@@ -166,7 +169,7 @@ class BankTask:
             old, name = self.start
             before = fit.mean_bits(old, self.held)
             figures["bits_of_start"] = round(before, 6)
-            if bits < before:
+            if bits < _BETTER * before:
                 said += f" ({name}: {before:.5g})"
             else:
                 said = (
