@@ -137,7 +137,7 @@ def test_predictions_are_as_the_format_tells(shape: tuple[int, int, int]) -> Non
     expected = values.copy()
     data = np.zeros(100, np.uint8)
     assert levels.code_level(
-        tile, room, shape, np.ones(shape, bool), 1, step, limits, w.network, fresh_maps(KINDS),
+        tile, room, shape, np.ones(shape, bool), 1, step, limits, w.network, 0.0, fresh_maps(KINDS),
         data, binary.start(data, False), False,
     )  # fmt: skip
     for index in range(PASSES):
@@ -254,3 +254,19 @@ def test_the_largest_weights_do_no_harm() -> None:
         back = coder.decode(made.streams, (6, 7, 9), 2, 0, step, None)
         assert np.array_equal(back, made.decoded)
         assert np.abs(back.astype(np.int64) - tile).max() <= step // 2
+
+
+def test_symbols_are_worth_their_bits(model: models.Model) -> None:
+    """Without a bound fewer bits at more error are taken, and less than half of a step is kept."""
+    assert model.neural is not None
+    coder = NeuralCoder(model.neural)
+    tile = np.rint(255 * 2 * blobs((24, 25, 26), "worth")).astype(np.int32)
+    made = [coder.encode(tile, 3, 255, None, 3, lam) for lam in (0.0, 0.1)]
+    assert made[0] is not None and made[1] is not None
+    assert made[1].size < made[0].size
+    errors = [np.abs(m.decoded - tile) for m in made if m is not None]
+    assert errors[0].max() <= 127 < errors[1].max() <= 255
+    for m in made:
+        assert m is not None
+        back = coder.decode(m.streams, tile.shape, 3, 0, 255, None)
+        assert np.array_equal(back, m.decoded)
