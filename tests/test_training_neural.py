@@ -16,7 +16,9 @@ from volcodec import models
 from volcodec.container import CODINGS, Reader
 from volcodec.neural.coder import NeuralCoder
 from volcodec.neural.passes import COUNT, KNOWN
-from volcodec.training import pieces
+from volcodec.training import neural, pieces
+from volcodec.training.architectures import Room
+from volcodec.training.data import gather
 from volcodec.training.neural import NeuralTask, as_state, fresh, of_state
 from volcodec.training.pieces import Pieces, closed_loop, piece_of
 from volcodec.training.predictor import Predictor, binary_log, binary_power
@@ -77,7 +79,12 @@ def test_weights_come_back() -> None:
 def trained(steps: int) -> tuple[Predictor, list[float]]:
     torch.manual_seed(1)
     task = NeuralTask(
-        recipe_for("pyramid", batch=64), fresh((16, 8)), some_pieces(4), some_pieces(2), None
+        recipe_for("pyramid", batch=64),
+        fresh((16, 8)),
+        some_pieces(4),
+        some_pieces(2),
+        None,
+        Path("none"),
     )
     net = task.module
     assert isinstance(net, Predictor)
@@ -139,3 +146,22 @@ def test_without_a_predictor(tmp_path: Path) -> None:
     outcome = train([volumes], tmp_path / "without", recipe)
     assert models.load(outcome.model).neural is None
     assert "neural" not in [r["stage"] for r in outcome.records]
+
+
+def test_pieces_are_gathered_again_as_they_were(tmp_path: Path) -> None:
+    """Crops that hold nothing count, too: a restart looks at as many."""
+    volumes = write_volumes(tmp_path / "volumes", 2)
+    np.save(volumes / "empty.npy", np.pad(np.ones((1, 1, 1), np.float32), 40))
+    data = gather([volumes], "0.3", 1)
+    recipe = recipe_for("pyramid", steps=2, crops=5, start="density", batch=16)
+    room = Room(tmp_path, 0.0, lambda line: None)
+    tasks = [neural.begin(recipe, data, None, 0.0, room) for _ in range(2)]
+    counts = [len(task.pieces.pieces) for task in tasks]
+    assert counts[0] == counts[1]
+    assert all(torch.equal(a["near"], b["near"])
+               for a, b in zip(tasks[0].held, tasks[1].held, strict=True))  # fmt: skip
+
+
+def test_integers_of_too_wide_a_range_are_no_piece() -> None:
+    wide = np.array([0, 2**32 - 1] * 32, np.uint32).reshape(4, 4, 4)
+    assert piece_of(wide, random_of("wide")) is None

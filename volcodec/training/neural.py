@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
+from ..errors import VolcodecError
 from ..neural.network import Weights
 from ..neural.products import BLOCK
 from .architectures import Batch, Log, Room, State
@@ -56,15 +58,16 @@ class NeuralTask:
         net: to train.
         train, held: pieces of the volumes for training and for validation.
         start: the model gone on from, where it has such a network.
+        kept: the file that says how many crops were looked at, removed at the end.
     """
 
     name = models.NEURAL
 
     def __init__(
         self, recipe: Recipe, net: Predictor, train: Pieces, held: Pieces,
-        start: models.Model | None,
+        start: models.Model | None, kept: Path,
     ) -> None:  # fmt: skip
-        self.recipe, self.start, self.pieces = recipe, start, train
+        self.recipe, self.start, self.pieces, self.kept = recipe, start, train, kept
         self._module = net
         count = recipe.batch * _VOXELS
         rng = np.random.default_rng(recipe.seed)
@@ -102,6 +105,10 @@ class NeuralTask:
         assert isinstance(module, Predictor)
         net = copy.deepcopy(module).cpu()
         bits = self.validate(net)["total"]
+        try:
+            net.weights()
+        except ValueError:  # not numbers, or too large ones
+            bits = float("inf")
         said = f"{self.name} {bits:.5g} bits a voxel on the validation volumes"
         figures: dict[str, Any] = {}
         if self.start is not None and self.start.neural is not None:
@@ -112,6 +119,9 @@ class NeuralTask:
             if not bits < before:
                 said = f"{self.name} kept from {self.start.name} ({before:.5g}, trained {bits:.5g})"
                 net, bits = old, before
+        if not bits < float("inf"):
+            raise VolcodecError(f"the {self.name} network came out unusable: try a lower --lr")
+        self.kept.unlink(missing_ok=True)
         return as_state(net.weights()), {**figures, "bits": round(bits, 6), "said": said}
 
 
@@ -121,21 +131,24 @@ def begin(
     """The task, on as many pieces as there is time to gather, which a restart gathers again."""
     known = start.neural if start is not None else None
     net = Predictor.of(known) if known is not None else fresh(recipe.hidden)
-    most = recipe.crops or (_BY_STEPS if recipe.steps else _MOST)
+    most = min(recipe.crops, _MOST) or (_BY_STEPS if recipe.steps else _MOST)
     seconds = 0.0 if recipe.steps or recipe.crops else room.seconds * _GATHERING
     place = room.folder / "pieces.json"
     origin = [data.identity, recipe.seed, recipe.crops, recipe.steps > 0, synthetic]
     held_most = min(max(_HELD, len(data.validation)), most)
+    known_crops = False
     try:
-        kept, most, held_most = json.loads(place.read_text(encoding="utf-8"))
-        seconds = 0.0 if kept == origin else seconds
+        kept, crops, held_crops = json.loads(place.read_text(encoding="utf-8"))
+        if kept == origin:
+            most, held_most, seconds, known_crops = crops, held_crops, 0.0, True
     except (OSError, ValueError):
         pass
-    held = collect(data.validation, held_most, 0.2 * seconds, recipe.seed + 7919, 0.0)
-    train = collect(data.training, most, 0.8 * seconds, recipe.seed, synthetic)
-    place.write_text(json.dumps([origin, len(train), len(held)]), encoding="utf-8")
+    held, held_crops = collect(data.validation, held_most, 0.2 * seconds, recipe.seed + 7919, 0.0)
+    train, crops = collect(data.training, most, 0.8 * seconds, recipe.seed, synthetic)
+    if not known_crops:
+        place.write_text(json.dumps([origin, crops, held_crops]), encoding="utf-8")
     room.log(f"{models.NEURAL}: {len(train)} pieces to learn from, {len(held)} to validate on")
-    return NeuralTask(recipe, net, Pieces(train), Pieces(held), start)
+    return NeuralTask(recipe, net, Pieces(train), Pieces(held), start, place)
 
 
 def _tensors(known: Known) -> Batch:

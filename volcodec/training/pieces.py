@@ -21,7 +21,7 @@ from ..parallel import ordered_map
 from ..scales import bands_of
 from ..transform.layers import Predicted
 from ..transform.pyramid import default_levels
-from ..values import CLOSED_STEP
+from ..values import CLOSED_STEP, LARGEST_LATTICE
 from .crops import draw_crop
 from .data import Volume, fill
 
@@ -98,6 +98,8 @@ def piece_of(x: np.ndarray, rng: np.random.Generator) -> Piece | None:
     """A crop at a step that is drawn; None where nothing is left to learn."""
     if x.min() == x.max():
         return None
+    if x.dtype.kind in "iu" and int(x.max()) - int(x.min()) > LARGEST_LATTICE:
+        return None  # no closed loop codes such integers
     tile, step = _integers(x, rng)
     decoded = np.ascontiguousarray(closed_loop(tile, step))
     calm = np.ones(tile.shape, bool)
@@ -139,8 +141,8 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 def collect(
     volumes: Sequence[Volume], count: int, seconds: float, seed: int, synthetic: float
-) -> list[Piece]:
-    """Up to ``count`` pieces, as many as ``seconds`` allow (0: all of them).
+) -> tuple[list[Piece], int]:
+    """Pieces of up to ``count`` crops, as many as ``seconds`` allow (0: all), and of how many.
 
     Raises InputError where none of them holds anything.
     """
@@ -155,14 +157,16 @@ def collect(
             return None
 
     out: list[Piece] = []
+    crops = 0
     for piece in ordered_map(made, range(count), None):
+        crops += 1
         if piece is not None:
             out.append(piece)
         if seconds and out and time.monotonic() - began > seconds:
             break
     if not out:
         raise InputError("no crop of the volumes holds anything to learn from")
-    return out
+    return out, crops
 
 
 class Pieces:
