@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from model_cases import coded_by, model_file, network, shipped, tiny_neural
 from safetensors.numpy import load
-from volumes import blobs, random_of, third_nan
+from test_adaptive import CASES as LEARNING
+from volumes import blobs, random_of
 
 import volcodec
 from volcodec import models
@@ -152,25 +153,10 @@ def test_predictions_are_as_the_format_tells(shape: tuple[int, int, int]) -> Non
 # ---------------------------------------------------------------- as a codec
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "bound": (blobs((20, 37, 71), "a").astype(np.float32), {"rel_error": 1e-3}),
-    "psnr": (
-        np.where(blobs((20, 37, 21), "m") > 0.3, 1 + blobs((20, 37, 21), "v"), 0),
-        {"psnr": 60.0, "support": "off"},
-    ),
-    "lossless": (np.rint(200 * blobs((20, 17, 21), "a")).astype(np.int16), {"lossless": True}),
+    **LEARNING,
+    "wide": (blobs((9, 17, 71), "a").astype(np.float32), {"rel_error": 1e-3}),
     "bits": (blobs((9, 17, 11), "a").astype(np.float16), {"lossless": True}),
-    "lattice": (np.rint(900 * blobs((20, 37, 21), "a")).astype(np.uint16), {"max_error": 3}),
-    "specials": (third_nan(), {"rel_error": 1e-2}),
-    "mask": (
-        np.where(blobs((20, 37, 41), "m") > 0.3, 1 + blobs((20, 37, 41), "v"), 0),
-        {"rel_error": 1e-3, "support": "exact"},
-    ),
-    "slice": (blobs((90, 91), "flat").astype(np.float64), {"rel_error": 1e-3}),
-    "series": (
-        [np.roll(blobs((15, 29, 31), "s"), i, 1).astype(np.float32) for i in range(2)],
-        {"rel_error": 1e-3},
-    ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy as np
 import zstandard
 
 from . import misses, motion, restoration, support, voxels
-from .adaptive.coder import Adapted
 from .autoencoder import LAMBDAS, RATES
+from .bitwise import Adapted
 from .errors import VolcodecError
 from .models import TRELLIS, Model
 from .request import LEARNS

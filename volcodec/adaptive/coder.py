@@ -5,12 +5,10 @@ What learns is carried on from scale to scale. See "Adaptive" in docs/format.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from ..errors import FormatError
-from ..scales import bands_of, levels_of, limits_of, scale_count
+from .. import bitwise
+from ..scales import bands_of
 from ..support import binary
 from ..transform.layers import level_shapes
 from ..transform.pyramid import BAND_ORDER
@@ -19,24 +17,8 @@ from .mixing import fresh_cells, fresh_tables, fresh_weights
 from .stencils import stencil
 
 _KINDS = 4
-_LIMITS = 8  # bytes of the least and the largest value
-_ROOM = 4096  # bytes of a stream beyond those of the tile
 _NOTHING = np.empty((0, 0, 0), bool)
 Shape = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A tile's streams, one a scale, and what they decode to."""
-
-    streams: list[bytes]
-    decoded: np.ndarray
-    classical: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of the streams."""
-        return sum(map(len, self.streams))
 
 
 class _Pass:
@@ -46,7 +28,8 @@ class _Pass:
         self, shape: Shape, levels: int, step: int, hidden: np.ndarray | None,
         limits: np.ndarray, tile: np.ndarray | None,
     ) -> None:  # fmt: skip
-        self.levels, self.step, self.limits, self.tile = levels, step, limits, tile
+        self.levels, self.step, self.tile = levels, step, tile
+        self.limits = limits.astype(np.int32)
         self.shapes = level_shapes(shape, levels)
         self.hidden = hidden if hidden is not None and hidden.any() else _NOTHING
         self.learning = (
@@ -97,28 +80,18 @@ class AdaptiveCoder:
 
     def encode(
         self, tile: np.ndarray, levels: int, step: int, hidden: np.ndarray | None, scales: int
-    ) -> Adapted | None:
+    ) -> bitwise.Adapted | None:
         """Code ``tile`` (int32, (Z, Y, X)) so that nothing is off by more than half of ``step``.
 
         ``step`` is odd. ``hidden`` voxels may decode to anything. None where the streams were
         larger than the tile.
         """
-        shown = limits_of(tile, hidden)
-        limits = np.zeros(2, np.int32) if shown is None else shown.astype(np.int32)
         shape: Shape = tile.shape  # type: ignore[assignment]
-        run = _Pass(shape, levels, step, hidden, limits, tile)
-        scales = min(scales, scale_count(levels))
-        streams = []
-        for scale in range(scales):
-            data = np.empty(tile.nbytes + _ROOM, np.uint8)
-            state = binary.start(data, False)
-            for level in levels_of(scale, scales, levels):
-                run.level(level, data, state)
-            stream = binary.close(data, state)
-            if stream is None:
-                return None
-            streams.append(limits.astype("<i4").tobytes() + stream if scale == 0 else stream)
-        return Adapted(streams, run.values)
+
+        def begin(limits: np.ndarray) -> _Pass:
+            return _Pass(shape, levels, step, hidden, limits, tile)
+
+        return bitwise.encode(begin, tile, levels, hidden, scales)
 
     def decode(
         self, streams: list[bytes], shape: Shape, levels: int, stop: int, step: int,
@@ -128,26 +101,8 @@ class AdaptiveCoder:
 
         FormatError where a stream is too short or too long for what it codes.
         """
-        if len(streams[0]) < _LIMITS:
-            raise FormatError("an adaptive tile does not begin with its limits")
-        limits = np.frombuffer(streams[0][:_LIMITS], "<i4").astype(np.int32)
-        if limits[0] > limits[1]:
-            raise FormatError("the limits of an adaptive tile are the wrong way round")
-        run = _Pass(shape, levels, step, hidden, limits, None)
-        low = run.coarsest
-        for scale, stream in enumerate(streams):
-            wanted = levels_of(scale, len(streams), levels)
-            if scale > 0 and wanted[0] <= stop:
-                break
-            data = stream if scale > 0 else stream[_LIMITS:]
-            source = binary.readable(data)
-            state = binary.start(source, True)
-            for level in wanted:
-                if not run.level(level, source, state):
-                    raise FormatError("an adaptive stream ends before its tile does")
-                if level == levels:
-                    low = run.coarsest
-                if level > stop:
-                    low = run.values
-            binary.check_end(data, state)
-        return low
+
+        def begin(limits: np.ndarray) -> _Pass:
+            return _Pass(shape, levels, step, hidden, limits, None)
+
+        return bitwise.decode(begin, streams, levels, stop)

@@ -10,6 +10,7 @@ from itertools import chain
 import numba
 import numpy as np
 
+from ..bitwise import Adapted
 from ..entropy import contexts
 from ..entropy.bands import class_size
 from ..entropy.expectation import unpack
@@ -36,7 +37,6 @@ from ..scales import (
 from ..support import binary
 from ..transform.layers import level_shapes, shape_of
 from . import priors, symbols
-from .coder import Adapted
 from .mixing import fresh_cells, fresh_tables, fresh_weights
 from .symbols import CONTEXTS, INPUTS, NEAR, SIGNS, code_class
 

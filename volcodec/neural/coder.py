@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..adaptive.coder import Adapted
-from ..errors import FormatError
-from ..scales import levels_of, limits_of, scale_count
-from ..support import binary
+from .. import bitwise
 from ..transform.layers import level_shapes
 from .levels import MARGIN, code_level, code_low
 from .mixture import fresh_maps
 from .network import KINDS, Weights
 
-_LIMITS = 8  # bytes of the least and the largest value
-_ROOM = 4096  # bytes of a stream beyond those of the tile
 _NOTHING = np.empty((0, 0, 0), bool)
 Shape = tuple[int, int, int]
 
@@ -30,7 +25,7 @@ class _Pass:
         limits: np.ndarray, tile: np.ndarray | None, lam: float = 0.0,
     ) -> None:  # fmt: skip
         self.net, self.levels, self.step, self.tile = weights.network, levels, step, tile
-        self.limits, self.lam = limits.astype(np.int64), lam
+        self.limits, self.lam = limits, lam
         self.shapes = level_shapes(shape, levels)
         self.hidden = hidden if hidden is not None and hidden.any() else _NOTHING
         self.maps = fresh_maps(KINDS)
@@ -80,29 +75,19 @@ class NeuralCoder:
     def encode(
         self, tile: np.ndarray, levels: int, step: int, hidden: np.ndarray | None, scales: int,
         lam: float = 0.0,
-    ) -> Adapted | None:  # fmt: skip
+    ) -> bitwise.Adapted | None:  # fmt: skip
         """Code ``tile`` (int32, (Z, Y, X)) so that nothing is off by more than half of ``step``.
 
         ``step`` is odd. ``hidden`` voxels may decode to anything. Unless ``lam`` is 0, voxels may
         be off by more where that saves bits, each worth so many square steps. None where the
         streams were larger than the tile.
         """
-        shown = limits_of(tile, hidden)
-        limits = np.zeros(2, np.int64) if shown is None else shown
         shape: Shape = tile.shape  # type: ignore[assignment]
-        run = _Pass(self.weights, shape, levels, step, hidden, limits, tile, lam)
-        scales = min(scales, scale_count(levels))
-        streams = []
-        for scale in range(scales):
-            data = np.empty(tile.nbytes + _ROOM, np.uint8)
-            state = binary.start(data, False)
-            for level in levels_of(scale, scales, levels):
-                run.level(level, data, state)
-            stream = binary.close(data, state)
-            if stream is None:
-                return None
-            streams.append(limits.astype("<i4").tobytes() + stream if scale == 0 else stream)
-        return Adapted(streams, run.values)
+
+        def begin(limits: np.ndarray) -> _Pass:
+            return _Pass(self.weights, shape, levels, step, hidden, limits, tile, lam)
+
+        return bitwise.encode(begin, tile, levels, hidden, scales)
 
     def decode(
         self, streams: list[bytes], shape: Shape, levels: int, stop: int, step: int,
@@ -112,26 +97,8 @@ class NeuralCoder:
 
         FormatError where a stream is too short or too long for what it codes.
         """
-        if len(streams[0]) < _LIMITS:
-            raise FormatError("a neural tile does not begin with its limits")
-        limits = np.frombuffer(streams[0][:_LIMITS], "<i4").astype(np.int64)
-        if limits[0] > limits[1]:
-            raise FormatError("the limits of a neural tile are the wrong way round")
-        run = _Pass(self.weights, shape, levels, step, hidden, limits, None)
-        low = run.coarsest
-        for scale, stream in enumerate(streams):
-            wanted = levels_of(scale, len(streams), levels)
-            if scale > 0 and wanted[0] <= stop:
-                break
-            data = stream if scale > 0 else stream[_LIMITS:]
-            source = binary.readable(data)
-            state = binary.start(source, True)
-            for level in wanted:
-                if not run.level(level, source, state):
-                    raise FormatError("a neural stream ends before its tile does")
-                if level == levels:
-                    low = run.coarsest
-                if level > stop:
-                    low = run.values
-            binary.check_end(data, state)
-        return low
+
+        def begin(limits: np.ndarray) -> _Pass:
+            return _Pass(self.weights, shape, levels, step, hidden, limits, None)
+
+        return bitwise.decode(begin, streams, levels, stop)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError, VolcodecError
+from ..neural.network import KINDS
 from ..neural.passes import COUNT, KNOWN, OFFSETS, PASSES, REACH
 from ..parallel import ordered_map
 from ..scales import bands_of
@@ -25,7 +26,6 @@ from ..values import CLOSED_STEP, LARGEST_LATTICE
 from .crops import draw_crop
 from .data import Volume, fill
 
-KINDS = 3  # levels 1, 2 and the coarser ones
 _PARTS = (0.7, 10), (0.2, 4), (0.1, 2)  # of a batch, by kind of level, and of how many pieces
 _MARGIN = REACH << (KINDS - 1)
 _UNKNOWN = np.iinfo(np.int32).min

@@ -43,9 +43,7 @@ _LIFTING_CROPS = 24  # that lifting is learned from
 _REFITS, _REFITTING = 3, 0.1  # rounds before a trellis is trained first, share of its time of each
 # of the budget: for the network that predicts, which is what a family of volumes gains most from
 _PREDICTING, _PREDICTING_MORE = 0.3, 0.6
-_BETTER = (
-    0.99  # times the bits of the start: less is no gain, for it may be the volumes that are held
-)
+_BETTER = 0.99  # times the bits of the start: a smaller gain may be the held volumes' alone
 _ANEW = 4.0  # times the rate for fine-tuning, at which such a network learns from the beginning
 _PLAIN = "first"  # the stage that trains on a plain dead zone, where there is no model yet
 
