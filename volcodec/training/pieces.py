@@ -32,6 +32,7 @@ _UNKNOWN = np.iinfo(np.int32).min
 _SIDE = 96  # most voxels of a piece along an axis
 _QUIET = 0.12  # share of the voxels that lie apart from any change which is drawn
 _BOUNDS = (-4.3, -1.0)  # powers of ten, of the range
+_UNBOUND, _DEAD = 0.5, (0.1, 0.3)  # share of pieces as without a bound; their dead zones, in steps
 _LEAST = 0.02  # bits a voxel that a piece is thought to take at least, where pieces are weighed
 _SYMMETRIES = [
     (p, s)
@@ -77,8 +78,13 @@ class Known:
     weight: np.ndarray
 
 
-def closed_loop(tile: np.ndarray, step: int) -> np.ndarray:
-    """What interpolation in a closed loop decodes of a tile (int32)."""
+def closed_loop(tile: np.ndarray, step: int, dead: float = 0.0) -> np.ndarray:
+    """What interpolation in a closed loop decodes of a tile (int32).
+
+    ``dead``: steps by which a symbol's interval begins later, as where symbols are taken only
+    when they are worth their bits.
+    """
+    offset = step // 2 - int(dead * step)
     shape: tuple[int, int, int] = tile.shape  # type: ignore[assignment]
     levels = default_levels(shape)
     layers = Predicted(shape, levels, tile)
@@ -88,7 +94,8 @@ def closed_loop(tile: np.ndarray, step: int) -> np.ndarray:
             layers.hints(band, step)
             coefs = layers.coefs(band)
             if coefs.size:
-                q = ((coefs.astype(np.int64) + step // 2) // step).astype(np.int32)
+                m = (np.abs(coefs.astype(np.int64)) + offset) // step
+                q = (np.sign(coefs) * m).astype(np.int32)
                 layers.put(band, q, np.zeros(q.shape, np.int32), step)
         layers.close((0, 0), 0)
     return layers.low
@@ -101,7 +108,8 @@ def piece_of(x: np.ndarray, rng: np.random.Generator) -> Piece | None:
     if x.dtype.kind in "iu" and int(x.max()) - int(x.min()) > LARGEST_LATTICE:
         return None  # no closed loop codes such integers
     tile, step = _integers(x, rng)
-    decoded = np.ascontiguousarray(closed_loop(tile, step))
+    dead = rng.uniform(*_DEAD) if rng.random() < _UNBOUND else 0.0
+    decoded = np.ascontiguousarray(closed_loop(tile, step, dead))
     calm = np.ones(tile.shape, bool)
     for axis in range(3):
         same = np.diff(decoded, axis=axis) == 0
