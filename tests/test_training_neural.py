@@ -21,7 +21,7 @@ from volcodec.training.architectures import Room
 from volcodec.training.data import gather
 from volcodec.training.neural import NeuralTask, as_state, fresh, of_state
 from volcodec.training.pieces import Pieces, closed_loop, piece_of
-from volcodec.training.predictor import Predictor, binary_log, binary_power
+from volcodec.training.predictor import Predictor, binary_log, binary_power, errors
 from volcodec.training.pyramid import PyramidArchitecture
 from volcodec.training.recipe import recipe_for
 from volcodec.training.run import train
@@ -67,6 +67,18 @@ def test_logarithms_and_powers_undo_each_other() -> None:
     assert torch.equal(binary_log(torch.exp2(whole)), whole)
 
 
+def test_errors_that_no_symbol_corrects() -> None:
+    """Predictions near a limit become it; farther than half a step off there is a symbol."""
+    low, high = torch.zeros(6), torch.full((6,), 10.0)
+    guess = torch.tensor([0.39, 0.45, 3.2, 3.2, 9.61, 9.61], requires_grad=True)
+    value = torch.tensor([0.0, 0.0, 3.0, 2.0, 10.0, 9.75])
+    lost = errors(guess, low, high, value)
+    assert torch.allclose(lost, torch.tensor([0.0, 0.2025, 0.04, 0.0, 0.0, 0.0625]))
+    lost.sum().backward()
+    assert guess.grad is not None
+    assert torch.allclose(guess.grad, torch.tensor([0.0, 0.9, 0.4, 0.0, 0.0, 0.0]))
+
+
 def test_a_dead_zone_bounds_errors() -> None:
     """As without a bound: errors beyond half a step, but by no more than the zone."""
     tile = np.rint(255 * 8 * blobs((33, 30, 41), "dead")).astype(np.int32)
@@ -97,7 +109,7 @@ def trained(steps: int) -> tuple[Predictor, list[float]]:
     )
     net = task.module
     assert isinstance(net, Predictor)
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-2)
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
     found = [task.validate(net)["total"]]
     for i in range(steps):
         optimiser.zero_grad()
@@ -109,14 +121,14 @@ def trained(steps: int) -> tuple[Predictor, list[float]]:
 
 def test_bits_of_training_are_bytes_of_files() -> None:
     """A network that is trained for fewer bits writes fewer bytes of what it was trained on."""
-    net, (before, after) = trained(40)
+    net, (before, after) = trained(60)
     assert after < 0.95 * before
     sizes = []
     for weights in (fresh((16, 8)).weights(), net.weights()):
         coder = NeuralCoder(weights)
         made = [coder.encode(p.tile, 4, p.step, None, 4) for p in some_pieces(4).pieces]
         sizes.append(sum(adapted.size for adapted in made if adapted is not None))
-    assert 0 < sizes[1] < 0.98 * sizes[0]
+    assert 0 < sizes[1] < 0.93 * sizes[0]
 
 
 def test_a_network_is_gone_on_from_and_used(tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_a_network_is_gone_on_from_and_used(tmp_path: Path) -> None:
                         clip=0.0, device="cpu", batch=64)  # fmt: skip
     outcome = train([volumes], tmp_path / "again", recipe)
     record = outcome.records[-1]
-    assert record["bits"] <= record["bits_of_start"]
+    assert record["loss"] <= record["loss_of_start"]
     before, after = (models.load(path).neural for path in (start, outcome.model))
     assert before is not None and after is not None
     if "kept from" in record["said"]:

@@ -32,7 +32,8 @@ _UNKNOWN = np.iinfo(np.int32).min
 _SIDE = 96  # most voxels of a piece along an axis
 _QUIET = 0.12  # share of the voxels that lie apart from any change which is drawn
 _BOUNDS = (-4.3, -1.0)  # powers of ten, of the range
-_UNBOUND, _DEAD = 0.5, (0.1, 0.3)  # share of pieces as without a bound; their dead zones, in steps
+_UNBOUND = 0.5  # share of pieces as without a bound
+_COARSE, _DEAD = (-3.2, -1.0), (0.1, 0.3)  # half of their steps, as _BOUNDS; dead zones, in steps
 _LEAST = 0.02  # bits a voxel that a piece is thought to take at least, where pieces are weighed
 _SYMMETRIES = [
     (p, s)
@@ -107,8 +108,9 @@ def piece_of(x: np.ndarray, rng: np.random.Generator) -> Piece | None:
         return None
     if x.dtype.kind in "iu" and int(x.max()) - int(x.min()) > LARGEST_LATTICE:
         return None  # no closed loop codes such integers
-    tile, step = _integers(x, rng)
-    dead = rng.uniform(*_DEAD) if rng.random() < _UNBOUND else 0.0
+    unbound = rng.random() < _UNBOUND
+    dead = rng.uniform(*_DEAD) if unbound else 0.0
+    tile, step = _integers(x, 10.0 ** rng.uniform(*(_COARSE if unbound else _BOUNDS)))
     decoded = np.ascontiguousarray(closed_loop(tile, step, dead))
     calm = np.ones(tile.shape, bool)
     for axis in range(3):
@@ -129,10 +131,10 @@ def piece_of(x: np.ndarray, rng: np.random.Generator) -> Piece | None:
     )  # fmt: skip
 
 
-def _integers(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A crop as a closed loop has it at a bound that is drawn, and the step."""
+def _integers(x: np.ndarray, share: float) -> tuple[np.ndarray, int]:
+    """A crop as a closed loop has it at a bound, a share of its range, and the step."""
     low, high = float(x.min()), float(x.max())
-    bound = (high - low) * 10.0 ** rng.uniform(*_BOUNDS)
+    bound = (high - low) * share
     if x.dtype.kind in "iu":
         return (x.astype(np.int64) - int(low)).astype(np.int32), 2 * int(bound) + 1
     unit = 2 * bound / (CLOSED_STEP + 1)

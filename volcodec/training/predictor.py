@@ -15,6 +15,7 @@ from ..neural.passes import COUNT, NEARNESS, PASSES
 _FLOOR = 2e-6  # probability that is given to whatever comes
 _FAR = 1e7  # where what lies beyond a limit of the values ends
 _FIRST = (0.0, -1.0, 0.5, 0.0, -1.0)  # outputs at first
+_AT_LIMIT = 0.4  # steps from a limit of the values at which a prediction becomes it
 
 
 class Predictor(nn.Module):
@@ -33,8 +34,9 @@ class Predictor(nn.Module):
     def forward(
         self, near: Tensor, mask: Tensor, index: Tensor, kind: Tensor, low: Tensor, high: Tensor,
         value: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """Bits of each value, (N,); what is asked is a batch of :class:`.pieces.Known`."""
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Bits of each value, and square steps by which it is off where no symbol corrects its
+        prediction, (N,); what is asked is a batch of :class:`.pieces.Known`."""
         k = mask * torch.from_numpy(NEARNESS).to(near)
         total = k.sum(1)
         mean = (near * k).sum(1) / total
@@ -48,7 +50,9 @@ class Predictor(nn.Module):
         h = torch.relu(h @ self.w2 + self.b2)
         out = (h @ self.w3 + self.b3).float()
         guess = mean + ((u * self.linear[index]).sum(1) + out[:, 0]) * scale
-        return bits(guess, size + out[:, 1], out[:, 2], out[:, 3], out[:, 4], low, high, value)
+        found = bits(guess, size + out[:, 1], out[:, 2], out[:, 3], out[:, 4], low, high, value)
+        alike = scale == LEAST  # all that is known is the same, and is the prediction
+        return found, errors(torch.where(alike, mean, guess), low, high, value)
 
     def weights(self) -> network.Weights:
         """What is trained, as the codec takes it."""
@@ -74,6 +78,18 @@ def binary_power(x: Tensor) -> Tensor:
     """The inverse of :func:`binary_log`, with a gradient."""
     whole = torch.floor(x.detach())
     return torch.exp2(whole) * (1 + (x - whole))
+
+
+def errors(guess: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
+    """Square steps from predictions to values, where these are not farther than half a step.
+
+    There the symbol is 0, and what is decoded is the prediction; it is a limit of the values where
+    it is near one. Farther off, what is left after the symbol says nothing of the prediction.
+    """
+    guess = torch.where(guess - low <= _AT_LIMIT, low, guess)
+    guess = torch.where(high - guess <= _AT_LIMIT, high, guess)
+    off = value - guess
+    return torch.where(off.abs() <= 0.5, off * off, torch.zeros_like(off))
 
 
 def bits(
