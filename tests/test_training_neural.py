@@ -83,8 +83,8 @@ def test_a_dead_zone_bounds_errors() -> None:
     """As without a bound: errors beyond half a step, but by no more than the zone."""
     tile = np.rint(255 * 8 * blobs((33, 30, 41), "dead")).astype(np.int32)
     plain, dead = closed_loop(tile, 255), closed_loop(tile, 255, 0.25)
-    errors = [np.abs(tile.astype(np.int64) - decoded).max() for decoded in (plain, dead)]
-    assert errors[0] <= 127 < errors[1] <= 127 + 63
+    nearest, zoned = (np.abs(tile.astype(np.int64) - decoded).max() for decoded in (plain, dead))
+    assert nearest <= 127 < zoned <= 127 + 63
 
 
 def test_weights_come_back() -> None:

@@ -33,7 +33,7 @@ _SIDE = 96  # most voxels of a piece along an axis
 _QUIET = 0.12  # share of the voxels that lie apart from any change which is drawn
 _BOUNDS = (-4.3, -1.0)  # powers of ten, of the range
 _UNBOUND = 0.5  # share of pieces as without a bound
-_COARSE, _DEAD = (-3.2, -1.0), (0.1, 0.3)  # half of their steps, as _BOUNDS; dead zones, in steps
+_COARSE, _DEAD = (-3.2, -1.0), (0.1, 0.3)  # instead of _BOUNDS, for them; dead zones, in steps
 _LEAST = 0.02  # bits a voxel that a piece is thought to take at least, where pieces are weighed
 _SYMMETRIES = [
     (p, s)

@@ -15,7 +15,7 @@ from ..neural.passes import COUNT, NEARNESS, PASSES
 _FLOOR = 2e-6  # probability that is given to whatever comes
 _FAR = 1e7  # where what lies beyond a limit of the values ends
 _FIRST = (0.0, -1.0, 0.5, 0.0, -1.0)  # outputs at first
-_AT_LIMIT = 0.4  # steps from a limit of the values at which a prediction becomes it
+_AT_LIMIT = 0.4  # steps from a limit at which a prediction becomes it, as in neural.levels
 
 
 class Predictor(nn.Module):
